@@ -1,0 +1,1 @@
+"""One file for each way to reach a codec; ``docs/codecs.md`` shows how to write another."""

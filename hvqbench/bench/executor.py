@@ -1,0 +1,201 @@
+"""Runs tasks on this machine: one or more teams of three processes, an encoder, a decoder and a judge.
+
+A process that dies takes the task that it was at with it, as a failed row with the reason, and is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from hvqbench.bench.store import Row
+from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure
+
+if TYPE_CHECKING:
+    from hvqbench.codec import Image
+    from hvqbench.data import ImageFile
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def threads_per_process(jobs: int) -> int:
+    """Threads for each worker: within a team they work in turn, so a team has its share of the cores to itself.
+
+    ``OMP_NUM_THREADS`` overrides it.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(asked) if asked.isdigit() and int(asked) else max(1, cores // jobs)
+
+
+@contextmanager
+def open_teams(jobs: int) -> Iterator[list[Team]]:
+    """As many teams as *jobs*; when the block ends, in whatever way, their processes are killed."""
+    teams = [Team(threads_per_process(jobs)) for _ in range(jobs)]
+    try:
+        yield teams
+    finally:
+        for team in teams:
+            team.close()
+
+
+def execute(
+    groups: Sequence[Sequence[Task]], teams: Sequence[Team], stored: Callable[[Task], bytes | None]
+) -> Iterator[tuple[Row, bytes | None]]:
+    """Measure all tasks, and yield each row, with its bitstream if that is new, as soon as it is finished.
+
+    Parameters
+    ----------
+    groups
+        Tasks by image: a group is done by one team, so that a metric's features of the original are computed once.
+    stored
+        Looks up the bitstream of a task's earlier row.
+    """
+    waiting: queue.SimpleQueue[Sequence[Task]] = queue.SimpleQueue()
+    for group in groups:
+        waiting.put(group)
+    finished: queue.SimpleQueue[tuple[Row, bytes | None] | BaseException] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def work(team: Team) -> None:
+        try:
+            with suppress(queue.Empty):
+                while True:
+                    for task in waiting.get_nowait():
+                        result = measure(task, team, stored(task))
+                        if stop.is_set():
+                            return
+                        finished.put(result)
+        except BaseException as error:  # a bug in here: the main thread raises it
+            finished.put(error)
+
+    try:
+        for team in teams:
+            threading.Thread(target=work, args=(team,), daemon=True).start()
+        for _ in range(sum(map(len, groups))):
+            result = finished.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+    finally:
+        stop.set()
+
+
+class Team:
+    """The :class:`~hvqbench.bench.task.Workers` of this machine."""
+
+    def __init__(self, threads: int) -> None:
+        self._encoder = Process("encoder", threads)
+        self._decoder = Process("decoder", threads)
+        self._judge = Process("judge", threads, quiet=False)  # it may download: let that be seen
+
+    def encode(self, source: str, device: str, image: ImageFile, point: float) -> Encoded:
+        return self._encoder.call(source, device, image, point)
+
+    def decode(self, source: str, device: str, data: bytes) -> Decoded:
+        return self._decoder.call(source, device, data)
+
+    def score(self, image: ImageFile, decoded: Image, metrics: tuple[str, ...]) -> dict[str, float]:
+        return self._judge.call(image, decoded, metrics)
+
+    def prepare_metrics(self, metrics: tuple[str, ...]) -> dict[str, str]:
+        """Load the metrics; those that cannot be had, with the reason."""
+        return self._judge.call(None, None, metrics)
+
+    def close(self) -> None:
+        for process in (self._encoder, self._decoder, self._judge):
+            process.close()
+
+
+class Process:
+    """A worker process, started when it is first called and again when it has died."""
+
+    def __init__(self, role: str, threads: int, quiet: bool = True) -> None:
+        self.role = role
+        self._quiet = quiet
+        self._threads = threads
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: Any = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def call(self, *request: Any) -> Any:
+        """Send a request and wait for the answer."""
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            pickle.dump(request, process.stdin, pickle.HIGHEST_PROTOCOL)
+            process.stdin.flush()
+            fine, answer = pickle.load(process.stdout)
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+            raise WorkerError(self._obituary(process)) from None
+        if not fine:
+            raise WorkerError(f"{self.role}: {answer}")
+        return answer
+
+    def close(self) -> None:
+        """Kill the process and whatever it started."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._kill(self._process)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._closed:
+                raise WorkerError("the run was stopped")
+            if self._process is None:
+                self._process = self._start()
+            return self._process
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._log = tempfile.TemporaryFile() if self._quiet else None  # noqa: SIM115 - lives as long as the process
+        # The caller's import path, and -P so that a file in the working directory hides no library.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment |= dict.fromkeys(THREAD_VARIABLES, str(self._threads))
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", f"from hvqbench.bench.worker import main; main({self.role!r})"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C in the terminal is for the parent, which then ends the workers
+        )
+
+    def _obituary(self, process: subprocess.Popen[bytes]) -> str:
+        """Bury a process that has died, and say what it died of."""
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)  # its pipe closes a moment before it is gone
+        code = process.poll()
+        with self._lock:
+            self._kill(process)
+            self._process = None
+        last = ""
+        if self._log is not None:
+            self._log.seek(0)
+            said = self._log.read().decode(errors="replace").split("\n")
+            last = next((f"; it last said: {line.strip()[:200]}" for line in reversed(said) if line.strip()), "")
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = ", perhaps for want of memory (fewer --jobs need less)" if name == "SIGKILL" else ""
+            return f"the {self.role} process was killed by {name}{hint}{last}"
+        return f"the {self.role} process ended with exit code {code}{last}"
+
+    @staticmethod
+    def _kill(process: subprocess.Popen[bytes]) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]

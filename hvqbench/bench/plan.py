@@ -1,0 +1,232 @@
+"""Which rows are wanted, and which of them are still to be measured."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import hvqbench
+from hvqbench.bench.store import Identity, Row
+from hvqbench.bench.task import Task, now
+from hvqbench.codec import Codec, CodecSpec, image_digest
+from hvqbench.errors import HvqbenchError
+from hvqbench.files import atomic_write
+
+if TYPE_CHECKING:
+    from hvqbench.data import Dataset, ImageFile
+
+Rerun = Literal["missing", "failed", "all", "never"]
+RERUN: tuple[Rerun, ...] = ("missing", "failed", "all", "never")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A codec in a plan."""
+
+    source: str
+    """What :func:`hvqbench.catalog.load_codec` takes."""
+    spec: CodecSpec
+    codec: Codec | None
+    fingerprint: str
+    broken: str = ""
+    """Why there is no codec or no fingerprint."""
+
+    def unavailable(self) -> str | None:
+        """Why the codec cannot run here; None if it can."""
+        if self.codec is None or self.broken:
+            return self.broken
+        try:
+            return self.codec.unavailable()
+        except Exception as error:  # an adapter's own, of any kind
+            return f"unavailable() raised {type(error).__name__}: {error}; correct the adapter"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image in a plan: what is known of its pixels, or why they cannot be read."""
+
+    file: ImageFile
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    unreadable: str = ""
+
+
+def find_codec(source: str) -> Entry:
+    """Look up a codec. An unknown one raises; one whose adapter or weights are broken is an entry that says so."""
+    from hvqbench.catalog import load_codec, load_spec
+
+    spec = load_spec(source)
+    codec = None
+    try:
+        codec = load_codec(source)
+        return Entry(source, spec, codec, codec.fingerprint)
+    except HvqbenchError as error:
+        reason = str(error)
+    except Exception as error:  # an adapter's own, of any kind
+        reason = f"{type(error).__name__}: {error}; correct or reinstall the adapter or its files"
+    # A codec that is merely unavailable may be unable to hash weights that are not there, and knows better what to do.
+    entry = Entry(source, spec, codec, "")
+    return replace(entry, broken=(codec and entry.unavailable()) or reason)
+
+
+def make_plan(
+    entries: Iterable[Entry],
+    dataset: str,
+    pictures: Iterable[Picture],
+    metrics: Mapping[str, str],
+    points: Sequence[float] | None,
+    device: str,
+) -> list[Task]:
+    """All tasks, image by image, whether done or not."""
+    usable = [entry for entry in entries if not entry.broken]
+    return [
+        Task(
+            dataset=dataset,
+            codec=entry.spec.id,
+            source=entry.source,
+            fingerprint=entry.fingerprint,
+            point=point,
+            point_name=entry.spec.point_name,
+            device=device,
+            image=picture.file,
+            image_sha256=picture.sha256,
+            width=picture.width,
+            height=picture.height,
+            metrics=metrics,
+        )
+        for picture in pictures
+        if not picture.unreadable
+        for entry in usable
+        for point in points or entry.spec.points
+    ]
+
+
+def pending(tasks: Iterable[Task], known: Mapping[Identity, Row], rerun: Rerun) -> list[Task]:
+    """The tasks that are to be done.
+
+    ``missing``: those without a finished row; one that lacks only metrics is marked, so that nothing is encoded again.
+    ``failed``: these, and the failed ones. ``all``: all. ``never``: none.
+    """
+    if rerun == "never":
+        return []
+    if rerun == "all":
+        return list(tasks)
+    todo = []
+    for task in tasks:
+        row = known.get(task.identity)
+        if row is None or (row["status"] == "failed" and rerun == "failed"):
+            todo.append(task)
+        elif row["status"] == "ok" and lacking(task, row):
+            todo.append(replace(task, earlier=row))
+    return todo
+
+
+def lacking(task: Task, row: Row) -> bool:
+    """Whether *row* lacks a metric of *task*, or has it in another version."""
+    measured = json.loads(row["metrics"])
+    return any(measured.get(name) != version for name, version in task.metrics.items())
+
+
+def by_image(tasks: Iterable[Task]) -> list[list[Task]]:
+    """Groups of tasks that share an image."""
+    groups: dict[ImageFile, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(task.image, []).append(task)
+    return list(groups.values())
+
+
+def note(dataset: str, entry: Entry, status: str, reason: str, image: str = "") -> Row:
+    """A row without a point: a codec that cannot run, or an image that cannot be read."""
+    return {
+        "dataset": dataset,
+        "codec": entry.spec.id,
+        "point": None,
+        "point_name": entry.spec.point_name,
+        "image": image,
+        "codec_fingerprint": entry.fingerprint,
+        "key": status,
+        "status": status,
+        "reason": reason,
+        "started": now(),
+    }
+
+
+def metric_versions(names: Sequence[str]) -> dict[str, str]:
+    """Metric ids to what can change their values: their version, and those of their libraries."""
+    from hvqbench.metrics import metric_info
+
+    versions = {}
+    for name in names:
+        info = metric_info(name)
+        libraries = [f"{library}=={metadata.version(library)}" for library in info.libraries]
+        versions[name] = " ".join([f"{name}/{info.version}", *libraries])
+    return versions
+
+
+def look_at(dataset: Dataset, limit: int | None, cache: Path) -> list[Picture]:
+    """Hash the pixels of a data set's images.
+
+    Hashes are kept in the file *cache* with each image file's size and time of change, so that a finished sweep is
+    recognised without reading pixels. One image is in memory at a time.
+    """
+    stamp = hvqbench.__version__  # another version may convert pixels in another way
+    known = _read_cache(cache, stamp)
+    fresh = dict(known)
+    pictures = []
+    for file in dataset.images[:limit]:
+        try:
+            stat = file.path.stat()
+            place = str(file.path.resolve())
+            entry = known.get(place)
+            if entry is None or entry[:2] != [stat.st_size, stat.st_mtime_ns]:
+                image = file.read()
+                entry = [stat.st_size, stat.st_mtime_ns, image_digest(image), image.shape[1], image.shape[0]]
+                fresh[place] = entry
+            pictures.append(Picture(file, *entry[2:]))
+        except HvqbenchError as error:
+            pictures.append(Picture(file, unreadable=str(error)))
+        except OSError as error:
+            reason = f"cannot read {file.path}: {error.strerror}; check the file and its permissions"
+            pictures.append(Picture(file, unreadable=reason))
+    if fresh != known:
+        with contextlib.suppress(OSError):  # only a cache
+            atomic_write(cache, json.dumps({"version": stamp, "images": fresh}).encode())
+    return pictures
+
+
+def _read_cache(path: Path, stamp: str) -> dict[str, list]:
+    try:
+        content = json.loads(path.read_bytes())
+        return content["images"] if content["version"] == stamp else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def check_device(device: str) -> None:
+    """Raise if *device* is no device of torch's, or is not here."""
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise HvqbenchError(f"cannot use device {device!r}: {reason}; use --device cpu") from None
+
+
+def library_versions(codec: Codec | None) -> str:
+    """Versions of the libraries behind a row, as JSON."""
+    names = dict.fromkeys(["numpy", "pillow", "torch", *(codec.libraries if codec else ())])
+    found = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return json.dumps(found)

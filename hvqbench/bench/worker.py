@@ -1,0 +1,169 @@
+"""The processes that do the work: an encoder, a decoder, and a judge that computes the metrics.
+
+Each is a fresh interpreter that reads pickled requests from its standard input and answers on its standard output until
+the input ends. (Not :mod:`multiprocessing`, whose children run the caller's main script again, so that ``hvqbench.run``
+would only work below ``if __name__ == "__main__"``.)
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hvqbench.bench.task import Decoded, Encoded
+from hvqbench.codec import Codec, Image, image_digest
+from hvqbench.errors import HvqbenchError, UnavailableError
+
+if TYPE_CHECKING:
+    from hvqbench.data import ImageFile
+
+
+class _Codecs:
+    """Prepared codecs by name. One that cannot be prepared says so each time, but tries only once."""
+
+    def __init__(self) -> None:
+        self._ready: dict[tuple[str, str], Codec | Exception] = {}
+
+    def __call__(self, source: str, device: str) -> Codec:
+        if (source, device) not in self._ready:
+            self._ready[source, device] = self._prepare(source, device)
+        codec = self._ready[source, device]
+        if isinstance(codec, Exception):
+            raise codec
+        return codec
+
+    def _prepare(self, source: str, device: str) -> Codec | Exception:
+        from hvqbench.catalog import load_codec
+
+        try:
+            codec = load_codec(source)
+            codec.prepare(device)
+        except Exception as error:  # an adapter's own, of any kind
+            return error
+        return codec
+
+
+class Encoder:
+    """Images to bitstreams."""
+
+    def __init__(self) -> None:
+        self._codecs = _Codecs()
+        self._warm: set[Codec] = set()
+        self._image: tuple[ImageFile, Image] | None = None
+
+    def __call__(self, source: str, device: str, image: ImageFile, point: float) -> Encoded:
+        codec = self._codecs(source, device)
+        if self._image is None or self._image[0] != image:
+            self._image = image, image.read()
+        if codec not in self._warm:  # the first time, a library may still be looking for its plug-ins or its kernels
+            codec.encode(self._image[1].copy(), point)
+            self._warm.add(codec)
+        pixels = self._image[1].copy()  # the codec's own: what it does to them must not reach the next one
+        start = perf_counter()
+        stream = codec.encode(pixels, point)
+        seconds = perf_counter() - start
+        digest = stream.digest or codec.digest(stream.data, codec.decode(stream.data))
+        sizes = {name: part.bytes for name, part in stream.ledger.items()}
+        return Encoded(stream.data, sizes, stream.ideal_bits, digest, seconds)
+
+
+class Decoder:
+    """Bitstreams to images. It never sees an original."""
+
+    def __init__(self) -> None:
+        self._codecs = _Codecs()
+        self._warm: set[Codec] = set()
+
+    def __call__(self, source: str, device: str, data: bytes) -> Decoded:
+        codec = self._codecs(source, device)
+        if codec not in self._warm:
+            codec.decode(data)
+            self._warm.add(codec)
+        start = perf_counter()
+        image = codec.decode(data)
+        seconds = perf_counter() - start
+        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+            raise HvqbenchError(f"{codec.id}: decode() must return a uint8 array of HxWx3; correct the adapter")
+        return Decoded(image, image_digest(image), codec.digest(data, image), seconds)
+
+
+class Judge:
+    """Metrics. What a metric computes of an original is computed once, and kept while that image is the one at work."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Any] = {}
+        self._image: ImageFile | None = None
+        self._references: dict[str, Any] = {}
+
+    def __call__(
+        self, image: ImageFile | None, decoded: Image | None, metrics: tuple[str, ...]
+    ) -> dict[str, float] | dict[str, str]:
+        """The values of *metrics*; without images, the metrics that cannot be had and why."""
+        if image is None or decoded is None:
+            return {name: reason for name in metrics if (reason := self._prepare(name))}
+        if image != self._image:
+            self._image, self._references = image, {}
+        return {name: self._score(name, decoded) for name in metrics}
+
+    def _score(self, name: str, decoded: Image) -> float:
+        assert self._image is not None
+        if reason := self._prepare(name):
+            raise UnavailableError(f"metric {name}: {reason}")
+        if name not in self._references:
+            self._references[name] = self._metrics[name].reference(self._image.read())
+        return float(self._metrics[name].score(self._references[name], decoded))
+
+    def _prepare(self, name: str) -> str:
+        from hvqbench.metrics import load_metric
+
+        try:
+            if name not in self._metrics:
+                metric = load_metric(name)
+                metric.prepare()
+                self._metrics[name] = metric
+        except Exception as error:  # a plug-in's own, of any kind
+            return describe(error)
+        return ""
+
+
+ROLES: dict[str, Callable[[], Callable[..., Any]]] = {"encoder": Encoder, "decoder": Decoder, "judge": Judge}
+
+
+def main(role: str) -> None:
+    """Answer requests until there are no more."""
+    # Requests and answers move to descriptors of their own, so that no library and no child reads or prints into them.
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    handle = ROLES[role]()
+    while True:
+        try:
+            request = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            answer = (True, handle(*request))
+        except Exception as error:  # becomes the reason of a failed row
+            answer = (False, describe(error))
+        try:
+            pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+        except BrokenPipeError:
+            sys.exit(0)  # nobody waits for it any more
+
+
+def describe(error: Exception) -> str:
+    """One line for *error*: a user error as it is, any other with its type and the place where it was raised."""
+    message = " ".join(str(error).split())
+    if isinstance(error, HvqbenchError):
+        return message
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {message}{place}"

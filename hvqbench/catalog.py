@@ -1,0 +1,186 @@
+"""Finds codecs, data sets and reports: one lazy registry over three kinds of places.
+
+1. the content folders ``codecs/``, ``datasets/`` and ``reports/`` (at the root of a checkout, inside the package in a wheel);
+2. a user's own catalog folder with the same three sub-folders (``HVQBENCH_CATALOG``, or ``--catalog``);
+3. installed packages, through the entry-point groups ``hvqbench.codecs`` and ``hvqbench.metrics``.
+
+Nothing heavy is imported until something is loaded. A later place overrides nothing: two codecs of one name are an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hvqbench.codec import Codec, CodecSpec
+from hvqbench.errors import HvqbenchError, did_you_mean
+
+CATALOG_VARIABLE = "HVQBENCH_CATALOG"
+ADAPTERS = {
+    "vq": "hvqbench.adapters.vq:VQCodec",
+    "pillow": "hvqbench.adapters.pillow:PillowCodec",
+    "ffmpeg": "hvqbench.adapters.ffmpeg:FFmpegCodec",
+}
+"""Short names of the adapters that ship with hvqbench; any other is ``package.module:Class`` or an ``adapter.py``."""
+
+
+def content_folders(kind: str) -> list[Path]:
+    """The folders that hold content of *kind* (``codecs``, ``datasets`` or ``reports``), built-in first."""
+    package = Path(__file__).parent
+    built_in = package / "content" / kind
+    folders = [built_in if built_in.is_dir() else package.parent / kind]
+    for catalog in filter(None, os.environ.get(CATALOG_VARIABLE, "").split(os.pathsep)):
+        if not Path(catalog).is_dir():
+            raise HvqbenchError(f"catalog folder {catalog!r} does not exist: correct --catalog or {CATALOG_VARIABLE}")
+        folders.append(Path(catalog).resolve() / kind)
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def codec_files() -> dict[str, Path]:
+    """Every known codec: its id and its ``codec.toml``."""
+    return _unique("codec", _codec_files())
+
+
+def dataset_files() -> dict[str, Path]:
+    """Every known data set: its id and its manifest."""
+    found = ((path.stem, path) for folder in content_folders("datasets") for path in sorted(folder.glob("*.toml")))
+    return _unique("data set", found)
+
+
+def load_codec(name: str) -> Codec:
+    """The codec *name*, ready for :meth:`~hvqbench.codec.Codec.prepare`.
+
+    Parameters
+    ----------
+    name
+        An id that ``hvqbench ls codecs`` shows, or the path of a ``codec.toml`` or of the folder that holds it.
+    """
+    spec = load_spec(name)
+    return _adapter_class(spec)(spec)
+
+
+def load_spec(name: str) -> CodecSpec:
+    """The parsed ``codec.toml`` of codec *name* (an id or a path)."""
+    path = _as_toml_path(name)
+    if path is None:
+        files = codec_files()
+        if name not in files:
+            raise did_you_mean("codec", name, files)
+        path = files[name]
+    return read_spec(path)
+
+
+def read_spec(path: Path) -> CodecSpec:
+    """Parse one ``codec.toml``; its folder's name is the codec's id."""
+    content = read_toml(path)
+    unknown = content.keys() - {"adapter", "summary", "points", "point_name", "options", "tags", "reference"}
+    if unknown:
+        raise HvqbenchError(
+            f"{path}: unknown key {sorted(unknown)[0]!r}; docs/codecs.md lists the keys of a codec.toml"
+        )
+    try:
+        points = tuple(float(p) for p in content["points"])
+        adapter = content.get("adapter", "")
+        if not adapter and not (path.parent / "adapter.py").is_file():
+            raise HvqbenchError(f"{path}: no 'adapter' is named and no adapter.py lies beside it; add one of the two")
+        return CodecSpec(
+            id=path.parent.name,
+            adapter=adapter,
+            summary=content["summary"],
+            points=points,
+            point_name=content["point_name"],
+            folder=path.parent.resolve(),
+            options=content.get("options", {}),
+            tags=tuple(content.get("tags", ())),
+            reference=content.get("reference", ""),
+        )
+    except KeyError as error:
+        raise HvqbenchError(
+            f"{path}: the key {error} is missing; docs/codecs.md lists the keys of a codec.toml"
+        ) from None
+    except (TypeError, ValueError):
+        raise HvqbenchError(f"{path}: 'points' must be a list of numbers, like points = [10, 30, 50]") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file, or say in one line what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HvqbenchError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise HvqbenchError(f"{path} is not valid TOML: {error}; correct that line") from None
+
+
+def load_object(target: str) -> Any:
+    """Import ``package.module:attribute``."""
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise HvqbenchError(f"cannot load {target!r}: {error}; install the package that provides it") from error
+
+
+def _adapter_class(spec: CodecSpec) -> type[Codec]:
+    beside = spec.folder / "adapter.py"
+    if spec.adapter:
+        adapter = load_object(ADAPTERS.get(spec.adapter, spec.adapter))
+    else:
+        adapter = _only_codec_in(beside)
+    if not (isinstance(adapter, type) and issubclass(adapter, Codec)):
+        raise HvqbenchError(f"{spec.adapter or beside} is no subclass of hvqbench.codec.Codec; see docs/codecs.md")
+    return adapter
+
+
+def _only_codec_in(path: Path) -> Any:
+    module_spec = importlib.util.spec_from_file_location(f"hvqbench_adapter_{path.parent.name}", path)
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    own = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
+    codecs = [v for v in own if issubclass(v, Codec)]
+    if len(codecs) != 1:
+        raise HvqbenchError(
+            f"{path} defines {len(codecs)} subclasses of hvqbench.codec.Codec; it must define exactly one"
+        )
+    return codecs[0]
+
+
+def _as_toml_path(name: str) -> Path | None:
+    if os.sep not in name and not name.endswith(".toml"):
+        return None
+    path = Path(name)
+    return path if path.suffix == ".toml" else path / "codec.toml"
+
+
+def _codec_files() -> Iterator[tuple[str, Path]]:
+    for folder in content_folders("codecs"):
+        for path in sorted(folder.glob("*/codec.toml")):
+            yield path.parent.name, path
+    for entry in metadata.entry_points(group="hvqbench.codecs"):
+        # An entry point names a function or a string: the path of a codec.toml inside the installed package.
+        try:
+            target = entry.load()
+            yield entry.name, Path(target() if callable(target) else target)
+        except Exception as error:  # a package's own, of any kind
+            package = entry.dist.name if entry.dist else entry.value
+            reason = f"{type(error).__name__}: {error}"
+            raise HvqbenchError(
+                f"{package} offers codec {entry.name!r} but fails: {reason}; mend or uninstall it"
+            ) from None
+
+
+def _unique(kind: str, found: Iterator[tuple[str, Path]]) -> dict[str, Path]:
+    unique: dict[str, Path] = {}
+    for name, path in found:
+        if name in unique and unique[name].resolve() != path.resolve():
+            raise HvqbenchError(f"two {kind}s are named {name!r}: {unique[name]} and {path}; rename one of them")
+        unique[name] = path
+    return dict(sorted(unique.items()))

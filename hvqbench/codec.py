@@ -1,0 +1,159 @@
+"""The contract: what a codec is, and what it hands over.
+
+Three methods, and only bytes cross from the encoder to the decoder::
+
+    codec.prepare("cpu")                  # untimed: load weights, warm up
+    stream = codec.encode(image, point)   # uint8 H×W×3 -> Bitstream
+    image = codec.decode(stream.data)     # needs nothing but the bytes and the codec
+
+To add a codec, subclass :class:`Codec` and name the class in a ``codec.toml`` (see ``docs/codecs.md``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""8-bit sRGB pixels, H×W×3."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One named part of a bitstream: its coded size in bytes, and its ideal code length in bits where that is known."""
+
+    bytes: int
+    ideal_bits: float | None = None
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """What an encoder returns.
+
+    Parameters
+    ----------
+    data
+        The whole file: headers, side information and padding included. Rate is ``8 * len(data) / (width * height)``.
+    ledger
+        Stream name to :class:`Stream`; the coded bytes add up to ``len(data)``, which is checked here.
+    digest
+        What the encoder says :meth:`Codec.digest` must be after decoding, if it knows without decoding itself.
+    """
+
+    data: bytes
+    ledger: Mapping[str, Stream]
+    digest: str | None = None
+
+    def __post_init__(self) -> None:
+        total = sum(stream.bytes for stream in self.ledger.values())
+        if total != len(self.data):
+            raise ValueError(f"the ledger adds up to {total} bytes but the bitstream has {len(self.data)}")
+
+    @property
+    def ideal_bits(self) -> float | None:
+        """Ideal code length of the entropy coded streams in bits; None where no stream knows its own."""
+        known = [s.ideal_bits for s in self.ledger.values() if s.ideal_bits is not None]
+        return sum(known) if known else None
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """A parsed ``codec.toml``: a codec's identity, ladder of operating points and options, as data."""
+
+    id: str
+    adapter: str
+    summary: str
+    points: tuple[float, ...]
+    point_name: str
+    folder: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    reference: str = ""
+
+
+class Codec(ABC):
+    """Base class of all adapters.
+
+    Constructing one is cheap and never fails for want of weights or binaries: those are looked for in
+    :meth:`unavailable` and :meth:`prepare`.
+    """
+
+    version: ClassVar[str] = "1"
+    """Version of the adapter: raise it whenever its bytes or pixels change."""
+
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose version can change the bytes or the pixels."""
+
+    def __init__(self, spec: CodecSpec) -> None:
+        self.spec = spec
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """The ladder of operating points, in the codec's own unit (``spec.point_name``)."""
+        return self.spec.points
+
+    def unavailable(self) -> str | None:
+        """Why the codec cannot run here and what to do, in one line; None if it can run."""
+        return None
+
+    def prepare(self, device: str = "cpu") -> None:  # noqa: B027 - an adapter without weights has nothing to do
+        """Load weights and warm up. Untimed. Idempotent."""
+
+    @abstractmethod
+    def encode(self, image: Image, point: float) -> Bitstream:
+        """Compress *image* (uint8, H×W×3, any size from 1×1) at operating point *point*."""
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Image:
+        """Reconstruct the image (uint8, H×W×3, original size) from nothing but *data*.
+
+        Raises :class:`~hvqbench.errors.BitstreamError` if *data* is truncated, altered or not from this codec.
+        """
+
+    def digest(self, data: bytes, image: Image) -> str:
+        """Sha256 of what *data* determines exactly; *image* is what :meth:`decode` returned for it.
+
+        The pixels by default. A codec with a floating-point synthesis network hashes what lies before that network.
+        """
+        return image_digest(image)
+
+    def files(self) -> list[Path]:
+        """The files (weights, above all) whose content can change the bytes or the pixels."""
+        return []
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sha256 over all that can change this codec's numbers: adapter and its version, options, weights, libraries."""
+        beside = self.spec.folder / "adapter.py"
+        parts = {
+            # A user edits the adapter.py beside a codec.toml and forgets its version: there the source itself counts.
+            "adapter": f"{type(self).__module__}:{type(self).__qualname__}" if self.spec.adapter else _sha256(beside),
+            "version": self.version,
+            "options": dict(self.spec.options),
+            "libraries": {name: metadata.version(name) for name in self.libraries},
+            "files": [_sha256(path) for path in self.files()],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def image_digest(image: Image) -> str:
+    """Sha256 of an image's shape and pixels, independent of the file format it came in."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()

@@ -1,0 +1,307 @@
+"""Data sets: which images, where they lie, and whether they are the right ones.
+
+A manifest ``datasets/<id>.toml`` describes a data set; the images themselves are never part of the project. They are
+looked for in this order, and the first folder that exists counts:
+
+1. for a manifest with ``package``: inside that installed Python package;
+2. ``$HVQBENCH_DATA/<id>/``, sub-folders included;
+3. hvqbench's cache (``HVQBENCH_CACHE``), into which they are downloaded if the manifest has URLs.
+
+The number of images is always checked, and their sha256 where the manifest has it. The keys of a manifest are the
+fields of :class:`Manifest`; ``docs/datasets.md`` explains them. Any folder of images, or one image file, is a data set
+too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hvqbench import assets
+from hvqbench.catalog import dataset_files, read_toml
+from hvqbench.codec import Image
+from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean
+from hvqbench.image import SUFFIXES, read_image
+
+DATA_VARIABLE = "HVQBENCH_DATA"
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image of a data set: its name, unique in the data set and the same on every machine, and its file."""
+
+    name: str
+    path: Path
+
+    def read(self) -> Image:
+        """The pixels, uint8 H×W×3; see :func:`hvqbench.image.read_image`."""
+        return read_image(self.path)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images that are on this machine, sorted by name."""
+
+    id: str
+    title: str
+    summary: str
+    images: tuple[ImageFile, ...]
+    licence: str = ""
+    citation: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to have: an image (``[[files]]``) or a zip archive of images (``[[archives]]``)."""
+
+    name: str
+    url: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A parsed ``datasets/<id>.toml``.
+
+    Parameters
+    ----------
+    title, summary, licence, citation
+        What papers call it, one sentence about it, under which terms, and what to cite.
+    images
+        How many images there are.
+    files
+        One table ``[[files]]`` per image, where they are known one by one: ``name`` (file name), ``url``, ``sha256``.
+    archives
+        One table ``[[archives]]`` per zip archive: ``name`` (sub-folder for its images), ``url``, ``sha256``.
+    package
+        ``module/folder`` of an installed Python package that carries the files.
+    megabytes
+        Size of the download.
+    obtain
+        How to get the images where they cannot be downloaded.
+    """
+
+    id: str
+    title: str
+    summary: str
+    licence: str
+    images: int
+    citation: str = ""
+    files: tuple[Source, ...] = ()
+    archives: tuple[Source, ...] = ()
+    package: str = ""
+    megabytes: int = 0
+    obtain: str = ""
+
+    @property
+    def urls(self) -> list[str]:
+        return [source.url for source in (*self.files, *self.archives) if source.url]
+
+
+def load_dataset(id_or_path: str | Path) -> Dataset:
+    """A data set, downloaded if need be, and checked.
+
+    Parameters
+    ----------
+    id_or_path
+        An id that ``hvqbench ls datasets`` shows, or a folder of images (sub-folders are left out), or one image file.
+
+    Raises
+    ------
+    HvqbenchError
+        Unknown id, a folder without an image, missing or altered files; with what to do about it.
+
+    Examples
+    --------
+    >>> len(load_dataset("sample"))
+    8
+    """
+    files = dataset_files()
+    if str(id_or_path) in files:
+        return _load(read_manifest(files[str(id_or_path)]))
+    path = Path(id_or_path)
+    if path.exists():
+        return _from_path(path, set(files))
+    if isinstance(id_or_path, Path) or os.sep in id_or_path:
+        raise HvqbenchError(
+            f"there is no folder or image {path}: correct the path, or name one of `hvqbench ls datasets`"
+        )
+    raise did_you_mean("dataset", id_or_path, files)
+
+
+def dataset_unavailable(name: str) -> str | None:
+    """None if the images of data set *name* are on this machine; else one line that says why not and what to do.
+
+    Cheap: nothing is downloaded, and no file is read.
+    """
+    files = dataset_files()
+    if name not in files:
+        raise did_you_mean("dataset", name, files)
+    manifest = read_manifest(files[name])
+    folder = _local_folder(manifest)
+    if folder is None:
+        place = _place(manifest)
+        if not manifest.urls:
+            return f"not on this machine: {manifest.obtain or f'put its {manifest.images} images into {place}'}"
+        size = f" ({manifest.megabytes} MB)" if manifest.megabytes else ""
+        return (
+            f"not on this machine: its first use downloads it{size}, or put its {manifest.images} images into {place}"
+        )
+    found = _images_in(folder, manifest)
+    if len(found) != manifest.images:
+        return f"{folder} has {len(found)} of its {manifest.images} images: complete that folder"
+    return None
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Parse one manifest; its file name is the data set's id."""
+    content = read_toml(path)
+    known = {field.name for field in fields(Manifest)} - {"id"}
+    if unknown := sorted(content.keys() - known):
+        raise HvqbenchError(
+            f"{path}: unknown key {unknown[0]!r}; the keys of a manifest are {', '.join(sorted(known))}"
+        )
+    try:
+        for kind in ("files", "archives"):
+            content[kind] = tuple(Source(**table) for table in content.get(kind, ()))
+        return Manifest(id=path.stem, **content)
+    except TypeError as error:
+        problem = str(error).partition("() ")[2]
+        raise HvqbenchError(f"{path}: {problem}; docs/datasets.md lists the keys of a manifest") from None
+
+
+def _load(manifest: Manifest) -> Dataset:
+    folder = _local_folder(manifest) or _download(manifest)
+    paths = _images_in(folder, manifest)
+    _check(manifest, folder, paths)
+    return Dataset(
+        id=manifest.id,
+        title=manifest.title,
+        summary=manifest.summary,
+        images=_named(paths, folder),
+        licence=manifest.licence,
+        citation=manifest.citation,
+    )
+
+
+def _local_folder(manifest: Manifest) -> Path | None:
+    if manifest.package:
+        module, _, below = manifest.package.partition("/")
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return Path(spec.submodule_search_locations[0]) / below
+    data = os.environ.get(DATA_VARIABLE)
+    if data and (own := Path(data) / manifest.id).is_dir():
+        return own
+    cached = assets.cache_folder() / "datasets" / manifest.id
+    return cached if cached.is_dir() else None
+
+
+def _place(manifest: Manifest) -> str:
+    """Where the user may put the images, as text."""
+    data = os.environ.get(DATA_VARIABLE)
+    return str(Path(data) / manifest.id) if data else f"FOLDER/{manifest.id} and set {DATA_VARIABLE}=FOLDER"
+
+
+def _images_in(folder: Path, manifest: Manifest) -> list[Path]:
+    if manifest.files:
+        return [path for file in manifest.files if (path := folder / file.name).is_file()]
+    return _listed(folder.rglob("*"))
+
+
+def _listed(paths: Any) -> list[Path]:
+    return sorted(p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+
+
+def _check(manifest: Manifest, folder: Path, paths: Sequence[Path]) -> None:
+    if len(paths) != manifest.images:
+        missing = [file.name for file in manifest.files if not (folder / file.name).is_file()]
+        first = f" (the first that is missing: {missing[0]})" if missing else ""
+        raise HvqbenchError(
+            f"data set {manifest.id!r} has {manifest.images} images, but {folder} has {len(paths)}{first}: "
+            "complete that folder, or remove it"
+        )
+    for file in manifest.files:
+        if file.sha256 and assets.sha256_of(folder / file.name) != file.sha256:
+            raise HvqbenchError(
+                f"{folder / file.name} is not the {file.name} of {manifest.id!r} (sha256 differs): replace it"
+            )
+
+
+def _download(manifest: Manifest) -> Path:
+    if manifest.package:
+        package = manifest.package.partition("/")[0]
+        raise UnavailableError(
+            f"data set {manifest.id!r} needs the package {package}, which is not installed: install it"
+        )
+    if not manifest.urls:
+        raise UnavailableError(f"data set {manifest.id!r} is {dataset_unavailable(manifest.id)}")
+    target = assets.cache_folder() / "datasets" / manifest.id
+    target.parent.mkdir(parents=True, exist_ok=True)
+    assets.say(f"downloading {manifest.title} to {target} (once, {manifest.megabytes} MB; licence: {manifest.licence})")
+    # All or nothing: the folder gets its name when it is complete.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{manifest.id}.") as name:
+        folder = Path(name) / manifest.id
+        folder.mkdir()
+        try:
+            for file in manifest.files:
+                assets.fetch(file.url, folder / file.name, file.sha256)
+            for archive in manifest.archives:
+                zipped = Path(name) / f"{archive.name}.zip"
+                assets.fetch(archive.url, zipped, archive.sha256)
+                _unzip_images(zipped, folder / archive.name)
+        except UnavailableError as error:
+            place = _place(manifest)
+            raise UnavailableError(
+                f"{error}; or put the {manifest.images} images of {manifest.id} into {place}"
+            ) from None
+        _check(manifest, folder, _images_in(folder, manifest))
+        if not target.exists():  # another process may have been faster
+            folder.rename(target)
+    return target
+
+
+def _unzip_images(archive: Path, folder: Path) -> None:
+    """All images of a zip archive, without its folders."""
+    folder.mkdir()
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for member in content.infolist():
+                name = Path(member.filename).name
+                if Path(name).suffix.lower() in SUFFIXES and "__MACOSX" not in member.filename:
+                    with content.open(member) as source, (folder / name).open("wb") as target:
+                        shutil.copyfileobj(source, target)
+    except zipfile.BadZipFile as error:
+        raise UnavailableError(f"{archive.name} is no complete zip archive ({error}): download it again") from None
+
+
+def _from_path(path: Path, known: set[str]) -> Dataset:
+    paths = _listed(path.iterdir()) if path.is_dir() else [path]
+    if not paths:
+        suffixes = " ".join(sorted(SUFFIXES))
+        raise HvqbenchError(f"{path} has no image: name a folder that directly holds files of type {suffixes}")
+    resolved = path.resolve()
+    # The id becomes part of a path in the store. It must not pass for a known data set, whatever the folder is called.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder"
+    name = f"{name}-folder" if name in known else name
+    return Dataset(id=name, title=name, summary=f"the {len(paths)} images in {path}", images=_named(paths, path))
+
+
+def _named(paths: Sequence[Path], folder: Path) -> tuple[ImageFile, ...]:
+    """Names are file names without their suffix; where two would be equal, with suffix and sub-folder."""
+    count = Counter(path.stem for path in paths)
+    names = [p.stem if count[p.stem] == 1 else p.relative_to(folder).as_posix() for p in paths]
+    return tuple(sorted((ImageFile(n, p) for n, p in zip(names, paths, strict=True)), key=lambda image: image.name))

@@ -1,0 +1,33 @@
+"""One exception for everything a user can mend.
+
+An error names the thing, the reason and the remedy. The command line prints it as one line and exits with 2; anything
+else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HvqbenchError(Exception):
+    """A problem that the user can mend; ``str(error)`` is one line with the thing, the reason and the remedy."""
+
+
+class BitstreamError(HvqbenchError):
+    """A stream that cannot be decoded: truncated, altered, foreign, or made by another model."""
+
+
+class UnavailableError(HvqbenchError):
+    """Something that exists but cannot run here, for want of a binary, weights, data or a licence."""
+
+
+def did_you_mean(kind: str, name: str, known: Iterable[str]) -> HvqbenchError:
+    """An error for an unknown *name*, with the nearest known names.
+
+    >>> print(did_you_mean("codec", "hyprvq", ["hypervq", "jpeg"]))
+    unknown codec 'hyprvq': did you mean 'hypervq'? `hvqbench ls codecs` lists them all
+    """
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    return HvqbenchError(f"unknown {kind} {name!r}: {hint}`hvqbench ls {kind}s` lists them all")

@@ -1,0 +1,92 @@
+"""Distortions that a tokenizer is trained on: L1, LPIPS on a chosen backbone, and a PatchGAN.
+
+Choose backbones with the judges in mind: a model trained on LPIPS-Alex learns fine stripes that LPIPS-Alex does not see.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hvqbench.assets import backbone
+from hvqbench.errors import HvqbenchError
+
+BACKBONES = {"vgg": "vgg16", "alex": "alexnet"}
+
+
+class PerceptualLoss(nn.Module):
+    """LPIPS v0.1 (arXiv 1801.03924) through the package ``lpips``, differentiable in its first argument.
+
+    Parameters
+    ----------
+    net
+        ``vgg``, ``alex`` or ``squeeze``.
+    crops
+        How many crops of a batch are compared; 0 for all of them.
+    window
+        Side in pixels of a random window of each crop that is compared; 0 for the whole crop. A window keeps full
+        resolution at a fraction of the price.
+    """
+
+    def __init__(self, net: str, crops: int = 0, window: int = 0) -> None:
+        super().__init__()
+        import lpips
+
+        self.crops, self.window = crops, window
+        self.lpips = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
+        _load_features(self.lpips.net, net)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, output: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
+        """Mean LPIPS of B×3×H×W in [-1, 1] against *target*."""
+        if self.crops:
+            output, target = output[: self.crops], target[: self.crops]
+        if self.window and self.window < output.shape[-1]:
+            top, left = rng.integers(0, output.shape[-1] - self.window + 1, 2)
+            rows, columns = slice(top, top + self.window), slice(left, left + self.window)
+            output, target = output[..., rows, columns], target[..., rows, columns]
+        return self.lpips(output, target).mean()
+
+
+class PatchDiscriminator(nn.Sequential):
+    """PatchGAN (arXiv 1611.07004): a realness score per overlapping patch, B×3×H×W to B×1×H/8×W/8."""
+
+    def __init__(self, width: int = 48) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for scale in (1, 2):
+            layers += [nn.Conv2d(width * scale, 2 * width * scale, 4, 2, 1), nn.GroupNorm(8, 2 * width * scale)]
+            layers += [nn.LeakyReLU(0.2)]
+        super().__init__(*layers, nn.Conv2d(4 * width, 1, 3, 1, 1))
+
+
+def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's hinge loss (arXiv 1705.02894)."""
+    return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + fake).mean())
+
+
+def _load_features(slices: nn.Module, net: str) -> None:
+    """Fill lpips' feature slices (named ``sliceN.<index in features>``) with ImageNet weights."""
+    features = backbone(BACKBONES[net]) if net in BACKBONES else _squeeze_features()  # type: ignore[arg-type]
+    own = {name: "features." + name.split(".", 1)[1] for name in slices.state_dict()}
+    slices.load_state_dict({name: features[theirs] for name, theirs in own.items()})
+
+
+def _squeeze_features() -> dict[str, Tensor]:
+    """SqueezeNet 1.1: the official weights, else the copy under ``HVQBENCH_DATA/weights``."""
+    copy = Path(os.environ.get("HVQBENCH_DATA", ".")) / "weights" / "squeezenet1_1_features.npz"
+    if copy.is_file():
+        with np.load(copy, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    from torchvision.models import SqueezeNet1_1_Weights
+
+    try:
+        return SqueezeNet1_1_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        raise HvqbenchError(
+            f"SqueezeNet 1.1 cannot be downloaded ({error}): put {copy.name} into HVQBENCH_DATA/weights, or train on vgg"
+        ) from None

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvqbench import assets
+from hvqbench.catalog import dataset_files
+from hvqbench.data import ImageFile, dataset_unavailable, load_dataset, read_manifest
+from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.image import write_image
+
+GREY = np.full((4, 6, 3), 128, np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HVQBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HVQBENCH_DATA", raising=False)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str, *_: object) -> None:
+        raise UnavailableError(f"cannot download {url}: no connection")
+
+    monkeypatch.setattr(assets, "fetch", fail)
+
+
+def test_sample_needs_no_network(no_data: None, offline: None) -> None:
+    sample = load_dataset("sample")
+    assert [image.name for image in sample.images] == [
+        *("astronaut", "chelsea", "coffee", "hubble_deep_field"),
+        *("ihc", "motorcycle_left", "retina", "rocket"),
+    ]
+    assert sample.images[0].read().shape == (512, 512, 3)
+    assert dataset_unavailable("sample") is None
+
+
+def test_manifests_are_complete() -> None:
+    counts = {"sample": 8, "kodak": 24, "clic2020-professional-valid": 41, "clic2020-test": 428, "div2k-valid": 100}
+    manifests = {name: read_manifest(path) for name, path in dataset_files().items()}
+    assert counts.items() <= {name: m.images for name, m in manifests.items()}.items()
+    for manifest in manifests.values():
+        assert manifest.licence
+        assert manifest.citation
+        assert not manifest.files or len(manifest.files) == manifest.images
+        assert manifest.urls or manifest.package or manifest.obtain
+        for source in (*manifest.files, *manifest.archives):
+            assert not source.sha256 or len(bytes.fromhex(source.sha256)) == 32
+    assert all(file.sha256 for file in manifests["kodak"].files)
+
+
+def test_kodak_is_found_and_verified(data_root: Path, offline: None) -> None:
+    kodak = load_dataset("kodak")
+    assert [image.name for image in kodak.images] == [f"kodim{n:02d}" for n in range(1, 25)]
+    assert kodak.images[3].read().shape == (768, 512, 3)
+
+
+def test_div2k_crops_are_found(data_root: Path, offline: None) -> None:
+    crops = load_dataset("div2k-val-256")
+    assert len(crops) == 100
+    assert crops.title == "DIV2K-val 256 crops"
+    assert crops.images[0].name == "0801"
+    assert crops.images[0].read().shape == (256, 256, 3)
+
+
+def test_an_incomplete_or_altered_kodak_is_an_error(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data_root / "kodak", tmp_path / "kodak")
+    monkeypatch.setenv("HVQBENCH_DATA", str(tmp_path))
+    (tmp_path / "kodak" / "kodim05.png").unlink()
+    assert "23 of its 24" in (dataset_unavailable("kodak") or "")
+    with pytest.raises(HvqbenchError, match=r"has 23 \(the first that is missing: kodim05\.png\)"):
+        load_dataset("kodak")
+    write_image(tmp_path / "kodak" / "kodim05.png", GREY)
+    with pytest.raises(HvqbenchError, match=r"kodim05\.png is not the kodim05\.png of 'kodak'"):
+        load_dataset("kodak")
+
+
+def test_without_data_and_network_the_error_says_where_to_put_it(
+    no_data: None, offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        UnavailableError, match="put the 24 images of kodak into FOLDER/kodak and set HVQBENCH_DATA=FOLDER"
+    ):
+        load_dataset("kodak")
+    assert not list((tmp_path / "cache" / "datasets").iterdir())  # nothing half-finished stays
+    monkeypatch.setenv("HVQBENCH_DATA", str(tmp_path))
+    with pytest.raises(UnavailableError, match=f"into {tmp_path}/kodak"):
+        load_dataset("kodak")
+    with pytest.raises(UnavailableError, match="not on this machine: take the 100 crops"):
+        load_dataset("div2k-val-256")
+    assert "downloads it (15 MB)" in (dataset_unavailable("kodak") or "")
+
+
+@pytest.fixture
+def archived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's own catalog with the data set ``mine``, whose two images lie in a zip archive; returns the archive."""
+    archive = tmp_path / "remote.zip"
+    write_image(tmp_path / "a.png", GREY)
+    with zipfile.ZipFile(archive, "w") as content:
+        content.write(tmp_path / "a.png", "valid/b.png")
+        content.write(tmp_path / "a.png", "valid/../../a.png")  # must not leave the folder
+        content.writestr("__MACOSX/valid/._b.png", b"no image")
+        content.writestr("valid/readme.txt", b"no image either")
+    manifest = tmp_path / "catalog" / "datasets" / "mine.toml"
+    manifest.parent.mkdir(parents=True)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    manifest.write_text(
+        f'title = "m"\nsummary = "s"\nlicence = "l"\nimages = 2\n'
+        f'[[archives]]\nname = "all"\nurl = "https://example.org/x.zip"\nsha256 = "{digest}"\n'
+    )
+    monkeypatch.setenv("HVQBENCH_CATALOG", str(tmp_path / "catalog"))
+    monkeypatch.setattr(assets, "fetch", lambda url, path, sha256: shutil.copy(archive, path))
+    return archive
+
+
+def test_an_archive_is_downloaded_once_and_unpacked(
+    archived: Path, no_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [image.name for image in load_dataset("mine").images]
+    assert names == ["a", "b"]
+    assert load_dataset("mine").images[0].path == tmp_path / "cache" / "datasets" / "mine" / "all" / "a.png"
+    assert dataset_unavailable("mine") is None
+    monkeypatch.setattr(assets, "fetch", lambda *_: pytest.fail("downloaded twice"))
+    load_dataset("mine")
+
+
+def test_an_archive_with_too_few_images_leaves_nothing_behind(archived: Path, no_data: None, tmp_path: Path) -> None:
+    with zipfile.ZipFile(archived, "w") as content:
+        content.write(tmp_path / "a.png", "a.png")
+    with pytest.raises(HvqbenchError, match=r"has 2 images, but .* has 1"):
+        load_dataset("mine")
+    archived.write_bytes(b"PK but no archive")
+    with pytest.raises(UnavailableError, match="no complete zip archive"):
+        load_dataset("mine")
+    assert not (tmp_path / "cache" / "datasets" / "mine").exists()
+
+
+def test_a_folder_of_images(tmp_path: Path) -> None:
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    for name in ("b.png", "a.PNG", ".hidden.png"):
+        write_image(folder / name, GREY)
+    (folder / "a.txt").write_text("no image")
+    photos = load_dataset(folder)
+    assert photos.id == "my-photos"
+    assert [image.name for image in photos.images] == ["a", "b"]
+    assert load_dataset(str(folder)) == photos
+    shutil.copy(folder / "b.png", folder / "b.webp")  # two files of one stem keep their suffixes
+    assert [image.name for image in load_dataset(folder).images] == ["a", "b.png", "b.webp"]
+
+
+def test_a_folder_never_passes_for_a_known_data_set(tmp_path: Path) -> None:
+    (tmp_path / "kodak").mkdir()
+    write_image(tmp_path / "kodak" / "mine.png", GREY)
+    assert load_dataset(tmp_path / "kodak").id == "kodak-folder"
+
+
+def test_one_image_file(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", GREY)
+    single = load_dataset(tmp_path / "a.png")
+    assert single.images == (ImageFile("a", tmp_path / "a.png"),)
+    np.testing.assert_array_equal(single.images[0].read(), GREY)
+
+
+def test_what_is_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(HvqbenchError, match="has no image"):
+        load_dataset(tmp_path)
+    with pytest.raises(HvqbenchError, match="no folder or image"):
+        load_dataset(tmp_path / "missing")
+    with pytest.raises(HvqbenchError, match="did you mean 'kodak'"):
+        load_dataset("kodack")
+    with pytest.raises(HvqbenchError, match="unknown dataset"):
+        dataset_unavailable("kodack")
+
+
+def test_a_bad_manifest_is_one_clear_line(tmp_path: Path) -> None:
+    manifest = tmp_path / "x.toml"
+    manifest.write_text('title = "x"\ncolour = "red"\n')
+    with pytest.raises(HvqbenchError, match="unknown key 'colour'"):
+        read_manifest(manifest)
+    manifest.write_text('title = "x"\n')
+    with pytest.raises(HvqbenchError, match=r"missing 3 required .*'summary'"):
+        read_manifest(manifest)
+    manifest.write_text('title = "x"\nfiles = [{ nam = "a.png" }]\n')
+    with pytest.raises(HvqbenchError, match="'nam'"):
+        read_manifest(manifest)

@@ -1,0 +1,159 @@
+"""A report says everything that the results hold, and the same results give the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hvqbench.errors import HvqbenchError
+from hvqbench.metrics import metric_info
+from hvqbench.report import make_report
+from hvqbench.report.figures import file_name
+
+
+@pytest.fixture
+def results() -> pd.DataFrame:
+    """Three VQ codecs at five points, JPEG far above them, a failed row and a codec that cannot run."""
+    rows = []
+    for (codec, share), point, image in itertools.product(
+        (("fixed-vq", 1.0), ("huffman-vq", 0.95), ("hypervq", 0.8)), range(5), "ab"
+    ):
+        size = round(share * (1000 - (100 * point if codec != "fixed-vq" else 0)))
+        values = {
+            "psnr": 24.0 - point,
+            "lpips-alex": 0.3 + 0.05 * point,
+            "bytes.header": 12,
+            "bytes.indices": size - 12,
+        }
+        rows.append(_row(codec, point, image, size) | values | {"reconstruction_sha256": f"{image}{point}"})
+    for point, image in itertools.product((5, 10, 20, 40), "ab"):
+        values = {"psnr": 28.0 + point / 5, "lpips-alex": 0.2 - point / 250, "bytes.payload": 9000 + 500 * point}
+        rows.append(
+            _row("jpeg", point, image, 9000 + 500 * point) | values | {"reconstruction_sha256": f"j{image}{point}"}
+        )
+    rows.append(_row("hypervq", 5, "a", np.nan) | {"status": "failed", "reason": "decoder disagrees | digest"})
+    rows.append(_row("vtm", np.nan, "", np.nan) | {"status": "unavailable", "reason": "no EncoderApp: install VTM"})
+    return pd.DataFrame(rows)
+
+
+def test_report_has_points_savings_bd_rates_problems_and_provenance(results: pd.DataFrame, tmp_path: Path) -> None:
+    files = make_report(results, tmp_path)
+    text = files.markdown.read_text()
+    assert "![Rate-distortion curves](rd-toy.png)" in text
+    assert "psnr ↑" in text
+    assert "lpips-alex ↓" in text
+    assert "decoder disagrees \\| digest" in text
+    assert "no EncoderApp: install VTM" in text
+    assert "hvqbench run --codec all" in text
+    # 2 images x 800 bytes against 2 x 1000, at L = 0 and with the same pixels.
+    (line,) = [line for line in text.splitlines() if "| hypervq" in line and "fixed-vq" in line and "20.00" in line]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == (
+        ["toy", "hypervq", "fixed-vq", "0", "2", "1600", "2000", "20.00", "20.00", "True"]
+    )
+    bd = pd.read_csv(tmp_path / "bd-rate.csv").set_index(["metric", "codec"])["bd_rate_percent"]
+    assert bd["lpips-alex", "hypervq"] == pytest.approx(100 * (0.8 / 0.95 - 1), abs=0.2)
+    assert np.isnan(bd["lpips-alex", "jpeg"])
+    assert "`no_overlap`: the quality ranges do not overlap" in text
+    assert len(pd.read_csv(tmp_path / "points.csv")) == 3 * 5 + 4
+
+
+def test_every_file_exists_and_the_figure_is_a_picture(results: pd.DataFrame, tmp_path: Path) -> None:
+    files = make_report(results, tmp_path / "new" / "folder")
+    assert [path.name for path in files.figures] == ["rd-toy.png", "rd-toy.pdf"]
+    assert all(path.stat().st_size > 0 for path in (files.markdown, *files.figures, *files.tables))
+    pixels = np.asarray(Image.open(files.figures[0]).convert("RGB")).reshape(-1, 3)
+    colours = {tuple(int(c) for c in colour) for colour in np.unique(pixels, axis=0)}
+    # The first four colours of the palette, one per codec.
+    assert {(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2), (0x00, 0x9E, 0x73), (0xCC, 0x79, 0xA7)} <= colours
+
+
+def test_the_same_results_give_the_same_bytes(results: pd.DataFrame, tmp_path: Path) -> None:
+    first, second = make_report(results, tmp_path / "1"), make_report(results.copy(), tmp_path / "2")
+    for one, other in zip(
+        (first.markdown, *first.figures, *first.tables), (second.markdown, *second.figures, *second.tables), strict=True
+    ):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_axes_say_what_is_better_and_keep_every_codec_apart(results: pd.DataFrame) -> None:
+    from hvqbench.analysis import mean_curve
+    from hvqbench.report.figures import rd_figure
+
+    codecs = ["fixed-vq", "huffman-vq", "hypervq", "jpeg"]
+    metrics = ("psnr", "lpips-alex")
+    curves = {m: [mean_curve(results[results["status"] == "ok"], c, m) for c in codecs] for m in metrics}
+    figure = rd_figure(curves, {m: metric_info(m) for m in metrics}, frozenset({"jpeg"}))
+    psnr, lpips = figure.axes
+    assert psnr.get_ylabel() == "PSNR (RGB) [dB] ↑"
+    assert lpips.get_ylabel().endswith("↓")
+    assert psnr.get_xscale() == "log"
+    assert len({(line.get_color(), line.get_marker()) for line in psnr.lines}) == len(codecs)
+    assert [line.is_dashed() for line in psnr.lines] == [False, False, False, True]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == codecs
+    sizes = {t.get_fontsize() for t in (*psnr.get_xticklabels(), psnr.xaxis.label, *figure.legends[0].get_texts())}
+    assert all(7 <= size <= 9 for size in sizes)
+
+
+def test_a_report_can_be_made_of_one_point(results: pd.DataFrame, tmp_path: Path) -> None:
+    one = results[(results["codec"] == "jpeg") & (results["point"] == 10)]
+    files = make_report(one, tmp_path)
+    assert len(files.figures) == 2
+    assert "BD-rate against" not in files.markdown.read_text()
+
+
+def test_a_report_of_failures_alone_says_why(results: pd.DataFrame, tmp_path: Path) -> None:
+    files = make_report(results[results["status"] != "ok"], tmp_path)
+    assert files.figures == ()
+    assert "No figure" in files.markdown.read_text()
+    assert "decoder disagrees" in files.markdown.read_text()
+
+
+def test_each_data_set_has_its_own_figure(results: pd.DataFrame, tmp_path: Path) -> None:
+    both = pd.concat([results, results.assign(dataset="my photos/2024")], ignore_index=True)
+    files = make_report(both, tmp_path)
+    names = ["rd-my-photos-2024.pdf", "rd-my-photos-2024.png", "rd-toy.pdf", "rd-toy.png"]
+    assert sorted(path.name for path in files.figures) == names
+
+
+def test_images_that_a_curve_leaves_out_are_said(results: pd.DataFrame, tmp_path: Path) -> None:
+    lost = (results["codec"] == "jpeg") & (results["image"] == "b") & (results["point"] == 20)
+    results.loc[lost, "lpips-alex"] = np.nan
+    text = make_report(results, tmp_path).markdown.read_text()
+    assert "- jpeg on toy: 1 of 2 images left out, not usable at every point: b" in text
+
+
+def test_no_results_and_unknown_anchors_are_one_line(results: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(HvqbenchError, match="no results to report: run `hvqbench run` first"):
+        make_report(results.iloc[:0], tmp_path)
+    with pytest.raises(HvqbenchError, match="no anchor 'nope'.*fixed-vq"):
+        make_report(results, tmp_path, anchor="nope")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(HvqbenchError, match="choose another folder"):
+        make_report(results, blocked / "out")
+
+
+@pytest.mark.parametrize(("text", "name"), [("kodak", "kodak"), ("../my photos", "my-photos"), ("/", "data")])
+def test_file_names_are_safe(text: str, name: str) -> None:
+    assert file_name(text) == name
+
+
+def _row(codec: str, point: float, image: str, size: float) -> dict[str, object]:
+    return {
+        "codec": codec,
+        "dataset": "toy",
+        "point": point,
+        "point_name": "quality" if codec == "jpeg" else "L",
+        "image": image,
+        "bytes": size,
+        "bpp": 8 * size / 65536,
+        "status": "ok",
+        "reason": "",
+        "command": "hvqbench run --codec all",
+        "libraries": '{"torch": "2.0"}',
+    }
