@@ -1,10 +1,10 @@
 """Finds codecs, data sets and reports: one lazy registry over three kinds of places.
 
-1. the content folders ``codecs/``, ``datasets/`` and ``reports/`` (at the root of a checkout, inside the package in a wheel);
+1. the content folders ``codecs/``, ``datasets/`` and ``reports/`` (at a checkout's root, or in the wheel's package);
 2. a user's own catalog folder with the same three sub-folders (``HVQBENCH_CATALOG``, or ``--catalog``);
 3. installed packages, through the entry-point groups ``hvqbench.codecs`` and ``hvqbench.metrics``.
 
-Nothing heavy is imported until something is loaded. A later place overrides nothing: two codecs of one name are an error.
+Nothing heavy is imported until something is loaded. No place overrides another: two codecs of one name are an error.
 """
 
 from __future__ import annotations
@@ -129,10 +129,7 @@ def load_object(target: str) -> Any:
 
 def _adapter_class(spec: CodecSpec) -> type[Codec]:
     beside = spec.folder / "adapter.py"
-    if spec.adapter:
-        adapter = load_object(ADAPTERS.get(spec.adapter, spec.adapter))
-    else:
-        adapter = _only_codec_in(beside)
+    adapter = load_object(ADAPTERS.get(spec.adapter, spec.adapter)) if spec.adapter else _only_codec_in(beside)
     if not (isinstance(adapter, type) and issubclass(adapter, Codec)):
         raise HvqbenchError(f"{spec.adapter or beside} is no subclass of hvqbench.codec.Codec; see docs/codecs.md")
     return adapter

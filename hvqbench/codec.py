@@ -137,7 +137,7 @@ class Codec(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sha256 over all that can change this codec's numbers: adapter and its version, options, weights, libraries."""
+        """Sha256 over all that can change this codec's numbers: adapter, its version, options, weights, libraries."""
         beside = self.spec.folder / "adapter.py"
         parts = {
             # A user edits the adapter.py beside a codec.toml and forgets its version: there the source itself counts.

@@ -160,8 +160,10 @@ def test_points_without_a_number_are_left_out_and_said() -> None:
 
 @pytest.mark.parametrize(
     ("count", "method", "flag"),
-    [(0, "akima", "too_few_points"), (1, "pchip", "too_few_points"), (3, "cubic", "too_few_points")]
-    + [(2, "akima", "few_points"), (2, "pchip", "few_points"), (3, "akima", "few_points")],
+    [
+        *((0, "akima", "too_few_points"), (1, "pchip", "too_few_points"), (3, "cubic", "too_few_points")),
+        *((2, "akima", "few_points"), (2, "pchip", "few_points"), (3, "akima", "few_points")),
+    ],
 )
 def test_few_points(count: int, method: str, flag: str) -> None:
     rate, quality = SIMPLE
@@ -214,6 +216,15 @@ def test_bd_table_has_a_row_for_each_other_codec_and_metric() -> None:
     table = bd_table(_results(), "full", ["lpips-alex", "psnr"])
     assert list(zip(table["metric"], table["codec"], strict=True)) == [("lpips-alex", "half"), ("psnr", "half")]
     assert table["bd_rate_percent"].tolist() == pytest.approx([-50, -50])
+
+
+def test_bd_table_takes_the_data_sets_that_have_the_anchor() -> None:
+    results = _results()
+    other = results[results["codec"] == "half"].assign(dataset="without anchor")
+    table = bd_table(pd.concat([results, other], ignore_index=True), "full", "psnr")
+    assert table["dataset"].tolist() == ["toy"]
+    with pytest.raises(HvqbenchError, match="no codec 'nope'"):
+        bd_table(results, "nope", "psnr")
 
 
 @pytest.mark.parametrize(

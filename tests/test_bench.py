@@ -45,7 +45,8 @@ class Coarse(Codec):
         header = np.array([*image.shape[:2], int(point)], "<u2").tobytes()
         payload = zlib.compress((image // int(point)).tobytes())
         image[:] = 0  # whoever hands over pixels must not need them any more
-        return Bitstream(header + payload, {"header": Stream(6), "payload": Stream(len(payload), 8.0 * len(payload) - 4)})
+        ledger = {"header": Stream(6), "payload": Stream(len(payload), 8.0 * len(payload) - 4)}
+        return Bitstream(header + payload, ledger)
 
     def decode(self, data):
         height, width, point = np.frombuffer(data[:6], "<u2")
@@ -168,7 +169,7 @@ def test_an_edited_codec_is_another_version_and_the_table_never_mixes_two(
 ) -> None:
     old = run("coarse", images, results)
     adapter = catalog / "codecs" / "coarse" / "adapter.py"
-    adapter.write_text(ADAPTER.replace("zlib.compress(", "zlib.compress(level=0, data="))
+    adapter.write_text(ADAPTER.replace(".tobytes())\n", ".tobytes(), 0)\n"))
     new = run("coarse", images, results, limit=1)
     assert len(new) == 2
     assert new["bytes"].min() > old[old["image"] == "a-dark"]["bytes"].min()
@@ -227,7 +228,7 @@ def test_encoder_and_decoder_are_two_processes_and_both_have_the_threads(
 @pytest.mark.parametrize(
     ("trouble", "reason"),
     [
-        ("raise", "encoder: ValueError: too dark [bold]to see[/bold] (adapter.py, line 23)"),
+        ("raise", "encoder: ValueError: too dark [bold]to see[/bold] (adapter.py, line 19)"),
         ("die", "the encoder process was killed by SIGKILL"),
     ],
 )
@@ -334,8 +335,9 @@ def test_killed_and_run_again_no_row_is_lost_and_none_double(
     before = encodings(catalog, "slow")
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     assert "slow" in done.stdout
-    # What survived was not measured again; one more encoding is the warm-up.
-    assert encodings(catalog, "slow") - before <= 12 - survived + 1
+    # What survived was not measured again. Of the others, one is the warm-up, and two may be the killed run's encoder,
+    # which finishes what it was at before it finds itself alone.
+    assert encodings(catalog, "slow") - before <= 12 - survived + 3
     raw = pd.read_parquet(results)  # as any other reader sees it
     assert len(raw) == len(hvqbench.read_results(results)) == 12
     assert len(raw[["point", "image"]].drop_duplicates()) == 12

@@ -78,7 +78,7 @@ def test_the_data_set_must_be_clear(results: pd.DataFrame) -> None:
     assert the_dataset(results, None) == "toy"
     two = pd.concat([results, results.assign(dataset="kodak")])
     assert the_dataset(two, "kodak") == "kodak"
-    with pytest.raises(HvqbenchError, match="several data sets.*kodak, toy"):
+    with pytest.raises(HvqbenchError, match=r"several data sets.*kodak, toy"):
         the_dataset(two, None)
     with pytest.raises(HvqbenchError, match="no data set 'clic'"):
         the_dataset(two, "clic")

@@ -179,12 +179,20 @@ def bd_table(
 ) -> pd.DataFrame:
     """BD-rate of every other codec in the results against *anchor*; one row per data set, metric and codec.
 
+    All data sets that have the anchor are taken unless one is named.
+
     Columns: ``dataset, metric, codec, anchor, bd_rate_percent, overlap, anchor_points, codec_points, images, method,
     flags, text``.
     """
     import pandas as pd
 
-    datasets = sorted(results["dataset"].unique()) if dataset is None else [the_dataset(results, dataset)]
+    if dataset is None:
+        datasets = sorted(results.loc[results["codec"] == anchor, "dataset"].unique())
+        if not datasets:
+            known = ", ".join(sorted(results["codec"].unique()))
+            raise HvqbenchError(f"the results have no codec {anchor!r}: they have {known}; run it first")
+    else:
+        datasets = [the_dataset(results, dataset)]
     metrics = [metric] if isinstance(metric, str) else list(metric)
     rows = []
     for name in datasets:

@@ -52,7 +52,8 @@ def identity(row: Row) -> Identity:
 
 def newest(rows: Iterable[Row]) -> list[Row]:
     """One row for each identity, the newest, in order of time."""
-    return list({identity(row): row for row in sorted(rows, key=lambda row: row["started"])}.values())
+    last = {identity(row): row for row in sorted(rows, key=_time)}
+    return sorted(last.values(), key=_time)
 
 
 class Store:
@@ -78,9 +79,9 @@ class Store:
 
     def keep_stream(self, data: bytes) -> None:
         """Keep a bitstream under its sha256."""
-        path = self._stream_path(hashlib.sha256(data).hexdigest())
-        if not path.exists():
-            self._write_file(path, data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self.stream(sha256) is None:
+            self._write_file(self._stream_path(sha256), data)
 
     def stream(self, sha256: str) -> bytes | None:
         """The bitstream of that hash, or None if it is not here or was altered."""
@@ -207,6 +208,10 @@ def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
     order = [*FRONT, *sorted(middle, key=lambda name: (name.startswith("bytes."), name))]
     order += [name for name in (*TEXT, *INTEGER) if name not in order]
     return frame.reindex(columns=order)
+
+
+def _time(row: Row) -> str:
+    return row["started"]
 
 
 def _order(row: Row) -> tuple[str, str, float, str, str]:

@@ -168,8 +168,7 @@ def _decode(task: Task, workers: Workers, data: bytes, digest: str) -> Decoded:
     if (width, height) != (task.width, task.height):
         raise WorkerError(f"the decoder returned {width}x{height} pixels for an image of {task.width}x{task.height}")
     if decoded.digest != digest:
-        both = f"{decoded.digest[:16]} against {digest[:16]}"
-        raise WorkerError(f"the decoder disagrees with the encoder: digest {both}")
+        raise WorkerError("the decoder disagrees with the encoder: from the same bytes it restored something else")
     return decoded
 
 

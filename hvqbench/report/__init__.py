@@ -85,7 +85,8 @@ def make_report(results: pd.DataFrame, out: str | Path, anchor: str | None = Non
     infos = _metrics_in(results)
     anchor = _anchor(results, anchor)
     ok = results[results["status"] == "ok"]
-    bd = bd_table(ok, anchor, list(infos)) if anchor in set(ok["codec"]) else bd_table(ok.iloc[:0], anchor, [])
+    # Of all rows and not of the finished ones alone, so that an anchor that failed is said with each comparison.
+    bd = bd_table(results, anchor, list(infos))
     named = {
         "points": tables.points_table(results, list(infos)),
         "saving": saving_table(results, FIXED_LENGTH),

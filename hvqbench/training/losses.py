@@ -1,11 +1,12 @@
 """Distortions that a tokenizer is trained on: L1, LPIPS on a chosen backbone, and a PatchGAN.
 
-Choose backbones with the judges in mind: a model trained on LPIPS-Alex learns fine stripes that LPIPS-Alex does not see.
+Choose backbones with the judges in mind: a model trained on LPIPS-Alex learns stripes that LPIPS-Alex does not see.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hvqbench.assets import backbone
 from hvqbench.errors import HvqbenchError
-
-BACKBONES = {"vgg": "vgg16", "alex": "alexnet"}
+from hvqbench.metrics.networks import import_torchvision, lpips_network
 
 
 class PerceptualLoss(nn.Module):
@@ -35,11 +34,8 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, net: str, crops: int = 0, window: int = 0) -> None:
         super().__init__()
-        import lpips
-
         self.crops, self.window = crops, window
-        self.lpips = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval().requires_grad_(False)
-        _load_features(self.lpips.net, net)
+        self.lpips = _squeeze_network() if net == "squeeze" else lpips_network(net)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)
 
     def forward(self, output: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
@@ -69,11 +65,19 @@ def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
     return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + fake).mean())
 
 
-def _load_features(slices: nn.Module, net: str) -> None:
-    """Fill lpips' feature slices (named ``sliceN.<index in features>``) with ImageNet weights."""
-    features = backbone(BACKBONES[net]) if net in BACKBONES else _squeeze_features()  # type: ignore[arg-type]
-    own = {name: "features." + name.split(".", 1)[1] for name in slices.state_dict()}
-    slices.load_state_dict({name: features[theirs] for name, theirs in own.items()})
+def _squeeze_network() -> nn.Module:
+    """LPIPS on SqueezeNet, which no metric of this benchmark judges with."""
+    import_torchvision()
+    import lpips
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips calls torchvision in a way that it has since renamed
+        network = lpips.LPIPS(net="squeeze", pnet_rand=True, verbose=False).eval().requires_grad_(False)
+    features = _squeeze_features()
+    # lpips cuts torchvision's `features` into slices: sliceN.<index in features>.<…>
+    names = {name: "features." + name.split(".", 1)[1] for name in network.net.state_dict()}
+    network.net.load_state_dict({name: features[theirs] for name, theirs in names.items()})
+    return network
 
 
 def _squeeze_features() -> dict[str, Tensor]:
@@ -88,5 +92,6 @@ def _squeeze_features() -> dict[str, Tensor]:
         return SqueezeNet1_1_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
         raise HvqbenchError(
-            f"SqueezeNet 1.1 cannot be downloaded ({error}): put {copy.name} into HVQBENCH_DATA/weights, or train on vgg"
+            f"SqueezeNet 1.1 cannot be downloaded ({error}): put {copy.name} into "
+            "HVQBENCH_DATA/weights, or train on vgg"
         ) from None

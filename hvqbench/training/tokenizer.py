@@ -7,6 +7,7 @@ hyperprior on the finished tokenizer.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hvqbench.training.card import tokenizer_on_kodak, write_card
 from hvqbench.training.loop import Average, Run, autocast, cosine, mean_of, read_config
 from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, hinge_loss
 from hvqbench.training.photos import Photos
@@ -29,8 +31,9 @@ from hvqbench.vq.tokenizer import Tokenizer, TokenizerConfig, nearest
 class TokenizerTraining:
     """Keys of a tokenizer's ``train.toml``.
 
-    ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms (``net``, ``weight`` and optionally
-    ``crops``, ``window``); ``adversarial`` is the PatchGAN's weight, on after the fraction ``adversarial_from`` of the steps; ``rate`` multiplies bits per pixel.
+    ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms (``net``, ``weight`` and
+    optionally ``crops``, ``window``); ``adversarial`` is the PatchGAN's weight, on after the fraction
+    ``adversarial_from`` of the steps; ``rate`` multiplies bits per pixel from step ``rate_from`` on.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -53,20 +56,23 @@ class TokenizerTraining:
 def train_tokenizer(config: Path, data: Path, out: Path, device: str = "cpu", **overrides: Any) -> Path:
     """Train, or continue to train, the tokenizer of *config* on the photos of *data*; returns the weights' path.
 
-    *out* receives ``checkpoint.pt`` and ``log.jsonl`` while it runs, and ``tokenizer.safetensors`` at every checkpoint.
+    *out* receives ``checkpoint.pt`` and ``log.jsonl`` while it runs, ``tokenizer.safetensors`` (with joint training
+    ``hyperprior.safetensors`` too) at every checkpoint, and a model card at the end.
     """
     settings = read_config(TokenizerTraining, config, overrides)
     trainer = _Trainer(settings, Run(out, settings.steps), Photos(data, settings.crop), device)
     trainer.train()
-    return trainer.export()
+    path = trainer.export()
+    write_card(trainer.run, f"Tokenizer {out.name}", settings, data, device, tokenizer_on_kodak(Tokenizer.load(path)))
+    return path
 
 
 class _Trainer:
     def __init__(self, settings: TokenizerTraining, run: Run, photos: Photos, device: str) -> None:
         self.settings, self.run, self.photos, self.device = settings, run, photos, device
         torch.manual_seed(settings.seed)
-        shape = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.model.items()}
-        self.model = Tokenizer(TokenizerConfig(**shape)).to(device, memory_format=torch.channels_last)
+        self.model = Tokenizer(TokenizerConfig.parse(settings.model)).to(device)
+        self.model.to(memory_format=torch.channels_last)
         self.codebook = CodebookTrainer(self.model.codebook)
         self.average = Average(self.model)
         terms = [dict(term) for term in settings.perceptual]
@@ -74,7 +80,7 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), settings.learning_rate, (0.9, 0.95), weight_decay=0.01
         )
-        self.judge = PatchDiscriminator().to(device, memory_format=torch.channels_last)
+        self.judge = PatchDiscriminator().to(device)
         self.judge_optimizer = torch.optim.AdamW(self.judge.parameters(), settings.learning_rate / 4, (0.5, 0.9))
         self.hyperprior = Hyperprior(HyperpriorConfig(self.model.config.dim, self.model.config.codewords)).to(device)
         self.rate_optimizer = torch.optim.AdamW(self.hyperprior.parameters(), 1.5e-3, (0.9, 0.95), weight_decay=0.01)
@@ -107,6 +113,9 @@ class _Trainer:
         averaged.load_state_dict(self.average.state)
         path = self.run.out / "tokenizer.safetensors"
         averaged.save(path)
+        if self.settings.rate > 0:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.hyperprior.save(self.run.out / "hyperprior.safetensors", digest)
         return path
 
     def train(self) -> None:

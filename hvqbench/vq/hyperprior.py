@@ -1,8 +1,8 @@
 """The hyperprior's networks: H-analysis y -> z, a factorised prior of z, and H-synthesis z -> (mu, log 1/sigma^2).
 
 z has a quarter of the latent's resolution and few channels, because every one of its bits must pay for itself. Its
-prior is a discretised logistic per channel. H-synthesis is built of convolutions, ReLUs and pixel shuffles only, so that
-:mod:`hvqbench.vq.integer` can evaluate it exactly in integers.
+prior is a discretised logistic per channel. H-synthesis is built of convolutions, ReLUs and pixel shuffles only, so
+that :mod:`hvqbench.vq.integer` can evaluate it exactly in integers.
 """
 
 from __future__ import annotations

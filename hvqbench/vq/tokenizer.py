@@ -9,8 +9,10 @@ and an image of any size is coded like the crops of training.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,12 @@ class TokenizerConfig:
     decoder_widths: tuple[int, ...] = (80, 160, 256)
     decoder_blocks: tuple[int, ...] = (2, 2, 3)
     head_width: int = 24
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> TokenizerConfig:
+        """From JSON or TOML values, whose tuples are lists."""
+        shape: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**shape)
 
     def __post_init__(self) -> None:
         if 4 * 2 ** (len(self.encoder_widths) - 1) != self.factor or len(self.encoder_widths) != len(
@@ -141,8 +149,7 @@ class Tokenizer(nn.Module):
     def load(cls, path: Path) -> Tokenizer:
         """Read what :meth:`save` wrote; a file of another kind or shape is an error that names it."""
         tensors, metadata = load_weights(path, "config")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["config"]).items()}
-        tokenizer = cls(TokenizerConfig(**values))
+        tokenizer = cls(TokenizerConfig.parse(json.loads(metadata["config"])))
         tokenizer.load_state_dict({name: t.float() for name, t in tensors.items()})
         return tokenizer.eval()
 

@@ -18,6 +18,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, partial, dict(metadata))
+    partial.chmod(0o644)  # safetensors writes files for their owner only
     os.replace(partial, path)
 
 

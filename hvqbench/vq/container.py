@@ -1,0 +1,119 @@
+"""The file around a VQ codec's payload: 13 bytes for an ordinary image.
+
+=======  =====  ======================================================================
+offset   bytes
+=======  =====  ======================================================================
+0        2      magic ``VQ``
+2        1      format version (high 4 bits), index mode (low 4 bits)
+3        3      model fingerprint: tokenizer and index model
+6        2-6    width, then height, LEB128 (7 bits a byte): 2 bytes each up to 16383
+…        n      payload
+-3       3      checksum: CRC-24 (OpenPGP, RFC 9580) of all before it
+=======  =====  ======================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hvqbench.errors import BitstreamError
+
+MAGIC = b"VQ"
+VERSION = 1
+FINGERPRINT_BYTES = 3
+CHECKSUM_BYTES = 3
+MAXIMUM_SIDE = 2**21 - 1
+
+
+@dataclass(frozen=True)
+class Container:
+    """A parsed file: image size in pixels, index mode (0 to 15), payload."""
+
+    width: int
+    height: int
+    mode: int
+    payload: bytes
+
+
+def pack(content: Container, fingerprint: bytes) -> bytes:
+    """The whole file for *content*, bound to the model with that 3-byte *fingerprint*."""
+    if max(content.width, content.height) > MAXIMUM_SIDE:
+        raise BitstreamError(f"image side above {MAXIMUM_SIDE} pixels: tile the image")
+    head = MAGIC + bytes([VERSION << 4 | content.mode]) + fingerprint
+    body = head + _leb128(content.width) + _leb128(content.height) + content.payload
+    return body + crc24(body).to_bytes(CHECKSUM_BYTES)
+
+
+def unpack(data: bytes, fingerprint: bytes, codec: str) -> Container:
+    """Parse and verify a file that must come from the model with *fingerprint*; *codec* names it in errors."""
+    if not data:
+        raise BitstreamError(f"{codec}: the stream is empty; the file was not written completely, encode it again")
+    if data[:2] != MAGIC:
+        raise BitstreamError(
+            f"{codec}: not a VQ stream (it starts with {data[:4].hex()}); decode it with its own codec"
+        )
+    if len(data) < 2 + 1 + FINGERPRINT_BYTES + 2 + CHECKSUM_BYTES:
+        raise BitstreamError(f"{codec}: the stream ends within its header; it is truncated, copy or encode it again")
+    if data[2] >> 4 != VERSION:
+        raise BitstreamError(
+            f"{codec}: stream format {data[2] >> 4}, but this hvqbench reads {VERSION}; use the matching one"
+        )
+    if crc24(data[:-CHECKSUM_BYTES]) != int.from_bytes(data[-CHECKSUM_BYTES:]):
+        raise BitstreamError(f"{codec}: checksum mismatch, the stream is truncated or altered; copy or encode it again")
+    found = data[3 : 3 + FINGERPRINT_BYTES]
+    if found != fingerprint:
+        raise BitstreamError(
+            f"{codec}: the stream was made by model {found.hex()}, but this is {fingerprint.hex()}; "
+            "decode it with the codec and weights that made it"
+        )
+    body = memoryview(data)[3 + FINGERPRINT_BYTES : -CHECKSUM_BYTES]
+    width, body = _read_leb128(body, codec)
+    height, body = _read_leb128(body, codec)
+    if min(width, height) == 0:
+        raise BitstreamError(
+            f"{codec}: the header says {width}x{height} pixels; the stream is damaged, encode it again"
+        )
+    return Container(width, height, data[2] & 15, bytes(body))
+
+
+def crc24(data: bytes) -> int:
+    """CRC-24 of RFC 9580 (initial value 0xB704CE, polynomial 0x1864CFB).
+
+    >>> hex(crc24(b"123456789"))
+    '0x21cf02'
+    """
+    crc = 0xB704CE
+    for byte in data:
+        crc = (crc << 8 & 0xFFFFFF) ^ _TABLE[crc >> 16 ^ byte]
+    return crc
+
+
+def _crc24_table() -> tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        crc = byte << 16
+        for _ in range(8):
+            crc = crc << 1 ^ (0x1864CFB if crc & 0x800000 else 0)
+        table.append(crc)
+    return tuple(table)
+
+
+_TABLE = _crc24_table()
+
+
+def _leb128(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_leb128(data: memoryview, codec: str) -> tuple[int, memoryview]:
+    value = 0
+    for position, byte in enumerate(data[:3]):
+        value |= (byte & 0x7F) << 7 * position
+        if byte < 0x80:
+            return value, data[position + 1 :]
+    raise BitstreamError(f"{codec}: the header holds no valid image size; the stream is damaged, encode it again")

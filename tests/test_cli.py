@@ -1,0 +1,212 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvqbench import cli
+from hvqbench.image import read_image, write_image
+
+ROOT = Path(__file__).parents[1]
+
+
+def hvqbench(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "hvqbench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 2) -> str:
+    """The one line that a command that fails says."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(a) for a in arguments])
+    assert caught.value.code == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("hvqbench: ")
+    return lines[0]
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> str:
+    """What a command prints to stdout."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(a) for a in arguments])
+    assert (caught.value.code or 0) == code
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    write_image(path, np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
+    return path
+
+
+def test_help_is_quick() -> None:
+    best = np.inf
+    for _ in range(30):  # the machine may be busy with something else
+        start = time.perf_counter()
+        assert hvqbench("--help").returncode == 0
+        best = min(best, time.perf_counter() - start)
+        if best < 0.3:
+            return
+    pytest.fail(f"hvqbench --help took {best:.2f} s at best")
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    script = "import sys, hvqbench, hvqbench.cli; print(*(m for m in sys.modules if '.' not in m))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert not {"torch", "pandas", "matplotlib", "numpy", "pyarrow", "scipy"} & set(done.stdout.split())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "--version").startswith("hvqbench ")
+
+
+@pytest.mark.parametrize(("kind", "known"), [("codecs", "jpeg"), ("datasets", "sample"), ("metrics", "psnr")])
+def test_ls(capsys: pytest.CaptureFixture[str], kind: str, known: str) -> None:
+    text = said(capsys, "ls", kind)
+    lines = text.splitlines()
+    assert lines[[line.split()[0] for line in lines].index(known) + 1].strip() == "ready"
+    entries = {entry["id"]: entry for entry in json.loads(said(capsys, "ls", kind, "--json"))}
+    assert entries[known]["ready"] is True
+    assert all(entry["ready"] or entry["reason"] for entry in entries.values())
+
+
+def test_ls_shows_what_cannot_run_and_hides_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HVQBENCH_CATALOG", "")
+    for name, toml in {"broken": "points = 3", "lacking": 'adapter = "no_such:Thing"\nsummary = "s"\n'}.items():
+        folder = tmp_path / "codecs" / name
+        folder.mkdir(parents=True)
+        (folder / "codec.toml").write_text(toml + '\npoint_name = "q"\n' + "points = [1]\n" * (name == "lacking"))
+    text = said(capsys, "ls", "codecs", "--catalog", tmp_path)
+    assert "cannot run here: cannot load 'no_such:Thing': No module named 'no_such'; install the package" in text
+    assert "(no valid codec.toml)" in text
+    assert "jpeg" in text
+
+
+def test_run_then_bd_then_report(tmp_path: Path, picture: Path) -> None:
+    arguments = ["run", "--codec", "jpeg,webp", "--dataset", picture.parent, "--metric", "psnr"]
+    points = ["--points", "10,30", "--points", "50,70"]
+    first = hvqbench(*arguments, *points, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    lines = [line.split() for line in first.stdout.splitlines()]
+    assert lines[0] == ["codec", "point", "images", "bpp", "psnr", "enc", "MP/s", "dec", "MP/s"]
+    assert [line[0] for line in lines[2:]] == ["jpeg"] * 4 + ["webp"] * 4
+    assert (tmp_path / "results").is_dir()
+
+    start = time.perf_counter()
+    second = hvqbench(*arguments, *points, cwd=tmp_path)
+    assert second.stdout == first.stdout
+    assert time.perf_counter() - start < 3
+
+    told = hvqbench("bd", "--anchor", "jpeg", "--metric", "psnr", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "webp needs" in told.stdout
+    table = json.loads(hvqbench("bd", "--anchor", "jpeg", "--metric", "psnr", "--json", cwd=tmp_path).stdout)
+    assert table[0]["codec"] == "webp"
+    assert table[0]["anchor_points"] == 4
+
+    written = hvqbench("report", "--out", "figures", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    assert all((tmp_path / line).is_file() for line in written.stdout.splitlines())
+    assert "figures/report.md" in written.stdout
+
+
+def test_failed_rows_are_told_and_exit_with_1(tmp_path: Path, picture: Path) -> None:
+    (picture.parent / "corrupt.png").write_bytes(picture.read_bytes()[:80])
+    done = hvqbench(
+        "run", "--codec", "jpeg", "--dataset", picture.parent, "--metric", "psnr", "--points", "10", cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert "jpeg   quality 10       1" in done.stdout
+    assert "1 failed (--rerun failed tries them again):" in done.stdout
+    assert "corrupt" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_compress_and_decompress(capsys: pytest.CaptureFixture[str], tmp_path: Path, picture: Path) -> None:
+    stream, restored = tmp_path / "picture.jpg", tmp_path / "restored.png"
+    line = said(capsys, "compress", picture, stream, "--codec", "jpeg", "--point", "95")
+    assert f"{stream.stat().st_size} bytes" in line
+    said(capsys, "decompress", stream, restored, "--codec", "jpeg")
+    assert read_image(restored).shape == (24, 40, 3)
+    # A stream that cannot be decoded leaves what was there.
+    before = restored.read_bytes()
+    stream.write_bytes(stream.read_bytes()[:-9])
+    assert "no whole JPEG file" in error_of(capsys, "decompress", stream, restored, "--codec", "jpeg")
+    stream.write_bytes(b"")
+    assert "no whole JPEG file (0 bytes)" in error_of(capsys, "decompress", stream, restored, "--codec", "jpeg")
+    assert restored.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["picture.jpg", "picture.png", "restored.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--codec", "jpg", "--dataset", "sample"], "unknown codec 'jpg': did you mean 'jpeg'"),
+        (["run", "--codec", "jpeg", "--dataset", "smple"], "unknown dataset 'smple': did you mean 'sample'"),
+        (["run", "--codec", "jpeg", "--dataset", "{empty}"], "has no image"),
+        (["run", "--codec", "jpeg", "--dataset", "sample", "--metric", "psrn"], "unknown metric 'psrn'"),
+        (["run", "--codec", "jpeg", "--dataset", "sample", "--points", "low"], "point 'low' is no number"),
+        (["run", "--codec", "jpeg", "--dataset", "sample", "--rerun", "x"], "rerun is 'x'; it must be one of missing"),
+        (["run", "--codec", "jpeg", "--dataset", "sample", "--results", "{picture}"], "cannot write to"),
+        (["run", "--codec", "jpeg", "--dataset", "sample", "--catalog", "/no/such"], "'/no/such' does not exist"),
+        (["bd", "--anchor", "jpeg", "--metric", "psnr", "--results", "{empty}"], "no results in"),
+        (["report", "--results", "{empty}"], "no results in"),
+        (["compress", "{empty}/no.png", "{empty}/out", "--codec", "jpeg"], "no.png"),
+        (["compress", "{picture}", "{picture}", "--codec", "jpeg"], "is both input and output"),
+        (["compress", "{picture}", "{empty}/a/b", "--codec", "jpeg"], "its folder does not exist"),
+        (["compress", "{picture}", "{empty}/out", "--codec", "jpeg", "--point", "5000"], "no integer from 0 to 100"),
+        (["decompress", "{picture}", "{empty}/out.png", "--codec", "jpeg"], "no whole JPEG file"),
+        (["decompress", "{picture}", "{empty}/out.bmp", "--codec", "jpeg"], "give it the suffix .png"),
+        (["decompress", "{empty}/no", "{empty}/out.png", "--codec", "jpeg"], "No such file"),
+    ],
+)
+def test_an_error_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    picture: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setenv("HVQBENCH_CATALOG", "")
+    monkeypatch.chdir(tmp_path)
+    empty = tmp_path / "[b]empty"  # markup that nothing may interpret
+    empty.mkdir()
+    filled = [part.format(empty=empty, picture=picture) for part in arguments]
+    line = error_of(capsys, *filled)
+    assert message in line
+    assert list(empty.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, picture: Path
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    run = ["run", "--codec", "jpeg", "--dataset", picture, "--metric", "psnr", "--results", tmp_path / "results"]
+    assert "No space left on device" in error_of(capsys, *run)
+    assert "No space left on device" in error_of(capsys, "compress", picture, tmp_path / "out", "--codec", "jpeg")
+    assert not (tmp_path / "out").exists()
+
+
+def test_usage_errors_exit_with_2() -> None:
+    done = hvqbench("run", "--codec", "jpeg", "--datset", "sample")
+    assert done.returncode == 2
+    assert "--datset" in done.stderr
+    assert done.stdout == ""
