@@ -21,13 +21,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.files import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,8 @@ def fetch(url: str, path: Path, sha256: str = "") -> None:
     import requests
 
     download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
-    with _atomic(path) as temporary:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
         try:
             download(url, str(temporary), None)
         except (requests.RequestException, OSError) as error:
@@ -251,7 +252,8 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
 def _keep(path: Path, tensors: dict[str, torch.Tensor], origin: str) -> None:
     from safetensors.torch import save_file
 
-    with _atomic(path) as temporary:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"sha256": digest_of(tensors), "origin": origin})
 
 
@@ -270,18 +272,6 @@ def _read_kept(path: Path) -> dict[str, torch.Tensor] | None:
         return tensors
     say(f"{path} is damaged and is fetched again")
     return None
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes *path* if the block succeeds, so that no reader ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def say(line: str) -> None:

@@ -29,6 +29,9 @@ ADAPTERS = {
 }
 """Short names of the adapters that ship with hvqbench; any other is ``package.module:Class`` or an ``adapter.py``."""
 
+CODEC_KEYS = frozenset({"adapter", "summary", "points", "point_name", "options", "tags", "reference"})
+"""The keys of a ``codec.toml``; ``docs/codecs.md`` explains them."""
+
 
 def content_folders(kind: str) -> list[Path]:
     """The folders that hold content of *kind* (``codecs``, ``datasets`` or ``reports``), built-in first."""
@@ -79,7 +82,7 @@ def load_spec(name: str) -> CodecSpec:
 def read_spec(path: Path) -> CodecSpec:
     """Parse one ``codec.toml``; its folder's name is the codec's id."""
     content = read_toml(path)
-    unknown = content.keys() - {"adapter", "summary", "points", "point_name", "options", "tags", "reference"}
+    unknown = content.keys() - CODEC_KEYS
     if unknown:
         raise HvqbenchError(
             f"{path}: unknown key {sorted(unknown)[0]!r}; docs/codecs.md lists the keys of a codec.toml"

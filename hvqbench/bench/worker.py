@@ -101,6 +101,7 @@ class Judge:
         self._metrics: dict[str, Any] = {}
         self._image: ImageFile | None = None
         self._references: dict[str, Any] = {}
+        self._scores: dict[tuple[str, str], float] = {}
 
     def __call__(
         self, image: ImageFile | None, decoded: Image | None, metrics: tuple[str, ...]
@@ -109,8 +110,13 @@ class Judge:
         if image is None or decoded is None:
             return {name: reason for name in metrics if (reason := self._prepare(name))}
         if image != self._image:
-            self._image, self._references = image, {}
-        return {name: self._score(name, decoded) for name in metrics}
+            self._image, self._references, self._scores = image, {}, {}
+        # Codecs that differ in their entropy coding only restore the same pixels: those are judged once.
+        digest = image_digest(decoded)
+        for name in metrics:
+            if (name, digest) not in self._scores:
+                self._scores[name, digest] = self._score(name, decoded)
+        return {name: self._scores[name, digest] for name in metrics}
 
     def _score(self, name: str, decoded: Image) -> float:
         assert self._image is not None
