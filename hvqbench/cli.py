@@ -205,28 +205,34 @@ def decompress(
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="A train.toml.")]
 DataOption = Annotated[Path, typer.Option("--data", help="A folder or zip archive of images.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder for checkpoints, log and weights.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder for checkpoints, log and weights; runs/<folder of the config>.")
+]
 StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Steps, instead of the configuration's.")]
 
 
 @train_app.command("tokenizer")
 def train_tokenizer(
-    config: ConfigOption, data: DataOption, out: OutOption, steps: StepsOption = None, device: Device = "cpu"
+    config: ConfigOption, data: DataOption, out: OutOption = None, steps: StepsOption = None, device: Device = "cpu"
 ) -> None:
     """Train a VQ tokenizer: encoder, codebook and decoder. Run it again to resume."""
     from hvqbench import training
 
-    typer.echo(training.train_tokenizer(config, data, out, device, **_given(steps=steps)))
+    typer.echo(training.train_tokenizer(config, data, _run_folder(config, out), device, **_given(steps=steps)))
 
 
 @train_app.command("index-model")
 def train_index_model(
-    config: ConfigOption, data: DataOption, out: OutOption, steps: StepsOption = None, device: Device = "cpu"
+    config: ConfigOption, data: DataOption, out: OutOption = None, steps: StepsOption = None, device: Device = "cpu"
 ) -> None:
     """Train an index model on a tokenizer's indices. Run it again to resume."""
     from hvqbench import training
 
-    typer.echo(training.train_index_model(config, data, out, device, **_given(steps=steps)))
+    typer.echo(training.train_index_model(config, data, _run_folder(config, out), device, **_given(steps=steps)))
+
+
+def _run_folder(config: Path, out: Path | None) -> Path:
+    return out or Path("runs") / config.resolve().parent.name
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.vq.hyperprior import LOG_PRECISION_LIMITS, Hyperprior, HyperpriorConfig
-from hvqbench.vq.integer import LOG_PRECISION_BITS, MEAN_BITS, IntegerPEE, IntegerSynthesis
+from hvqbench.vq.integer import EXP_BITS, LOG_PRECISION_BITS, LOGIT_BITS, MEAN_BITS, IntegerPEE, IntegerSynthesis
 from hvqbench.vq.pee import anchor_logits, index_bits, straight_through_bits
 
 K, D, N = 64, 6, 50
@@ -74,7 +74,7 @@ def test_integer_weights_give_the_same_probabilities(position: tuple[torch.Tenso
     grids = (mean / 2**MEAN_BITS, log_precision / 2**LOG_PRECISION_BITS)
     expected = anchor_logits(*grids, codebook, bias).softmax(1)
     divergence = (expected * (expected / (weights / weights.sum(1, keepdim=True)).clamp_min(1e-12)).log()).sum(1)
-    assert float(divergence.max()) < 2e-5
+    assert float(divergence.max()) < 1e-4
 
 
 def test_integer_weights_do_not_hang_on_the_order_of_summation(position: tuple[torch.Tensor, ...]) -> None:
@@ -104,7 +104,7 @@ def test_integer_weights_equal_python_integers(position: tuple[torch.Tensor, ...
         int(b) + sum(p * (2 * int(m) * e - e * e) for p, m, e in zip(precision, mean[0], row, strict=True))
         for row, b in zip(anchors, pee.bias, strict=True)
     ]
-    steps = [min((max(logits) - value) >> 21, len(pee.exp) - 1) for value in logits]
+    steps = [min((max(logits) - value) >> (LOGIT_BITS - EXP_BITS), len(pee.exp) - 1) for value in logits]
     assert pee.weights(mean, log_precision)[0].tolist() == [pee.exp[s] for s in steps]
 
 

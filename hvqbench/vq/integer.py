@@ -10,11 +10,11 @@ Grids (a value v on grid 2^-g is held as the integer v·2^g):
 =====================  ========================  ==========================
 z                      1                         |z| <= 31
 activations            2^-10, 16 bits            after each ReLU
-mu                     2^-9                      |mu| <= 16
+mu                     2^-8                      |mu| <= 16
 log 1/sigma^2          2^-6                      in [-6, 5]
 1/sigma^2              2^-12                     by table
-anchors e_k            2^-9                      |e| <= 8
-logits, b_k            2^-31                     sums below 2^53
+anchors e_k            2^-8                      |e| <= 16
+logits, b_k            2^-29                     sums below 2^53
 weights for the coder  exp by table on 2^-10     0 … 2^26
 =====================  ========================  ==========================
 
@@ -37,15 +37,16 @@ from hvqbench.vq.hyperprior import LOG_PRECISION_LIMITS, MEAN_LIMIT, Hyperprior
 
 ACTIVATION_BITS, ACTIVATION_MAX = 10, 2**16 - 1
 WEIGHT_MAX = 2**15 - 1
-MEAN_BITS, LOG_PRECISION_BITS, PRECISION_BITS, ANCHOR_BITS = 9, 6, 12, 9
-ANCHOR_LIMIT = 8
+MEAN_BITS = ANCHOR_BITS = 8
+LOG_PRECISION_BITS, PRECISION_BITS = 6, 12
+ANCHOR_LIMIT = 16
 LOGIT_BITS = PRECISION_BITS + 2 * ANCHOR_BITS + 1
 EXP_BITS, EXP_ONE_BITS = 10, 26
 EXACT = 2**53
 
 
 class IntegerSynthesis(nn.Module):
-    """H-synthesis on integers: z (C×h×w) to mu (N×D on 2^-9) and log 1/sigma^2 (N×D on 2^-6), row by row."""
+    """H-synthesis on integers: z (C×h×w) to mu (N×D on 2^-8) and log 1/sigma^2 (N×D on 2^-6), row by row."""
 
     def __init__(self, synthesis: nn.Sequential, dim: int) -> None:
         super().__init__()

@@ -1,0 +1,67 @@
+# make demo    the VQ codecs and JPEG on eight sample photographs, with a figure and a table: some minutes, no data needed
+# make test    the tests
+# make check   lint, format and types
+# make bench   all codecs on Kodak: hours
+# make clean   remove what these made, but for .venv and results
+#
+# Each makes .venv first if it is not there. It takes the first Python from 3.11 on; name another with
+# `make PYTHON=/path/to/python3 ...`.
+
+PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
+BIN := .venv/bin
+METRICS := psnr,lpips-alex,dists
+SHIPPED := hypervq,huffman-vq,static-vq,fixed-vq,jpeg,webp,vvenc
+
+# Fewer points than the codecs have, so that a slow machine is done in minutes. DISTS takes most of the time.
+L_POINTS := 0,0.05,0.2
+JPEG_POINTS := 5,10,20,40
+DEMO := $(BIN)/hvqbench run --dataset sample --metric $(METRICS) --results demo/results
+
+.PHONY: all .venv demo test check bench clean
+all: test
+
+.venv: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@if [ ! -x $(BIN)/python ]; then \
+	  for python in $(PYTHONS) ''; do \
+	    test -n "$$python" || { echo "make: no Python from 3.11 on that can make a venv (tried: $(PYTHONS)); install one, or name it with PYTHON=" >&2; exit 1; }; \
+	    $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && break; \
+	  done; \
+	  echo "Making .venv with $$python; torch is large, this takes some minutes."; \
+	  $$python -m venv .venv; \
+	fi
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: .venv
+	@echo "Running hypervq, huffman-vq, fixed-vq and jpeg on the data set sample: 11 points, up to 10 minutes."
+	@echo "What is in demo/results already is not measured again."
+	$(DEMO) --codec hypervq,huffman-vq --points $(L_POINTS) >/dev/null
+	$(DEMO) --codec fixed-vq >/dev/null
+	$(DEMO) --codec jpeg --points $(JPEG_POINTS) >/dev/null
+	@$(DEMO) --codec fixed-vq,huffman-vq,hypervq,jpeg --points $(L_POINTS),$(JPEG_POINTS) --rerun never
+	@$(BIN)/hvqbench report --results demo/results --out demo/report >/dev/null
+	@echo
+	@echo "figure   demo/report/rd-sample.png"
+	@echo "tables   demo/report/report.md, and each as .csv beside it"
+	@echo "results  demo/results"
+
+test: .venv
+	@echo "Running the tests: up to 15 minutes. With HVQBENCH_DATA set, those on real data too."
+	@$(BIN)/python -m pytest -q
+
+check: .venv
+	@echo "Checking lint, format and types."
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: .venv
+	@echo "Running $(SHIPPED) on Kodak into results. To stop is safe: make bench goes on where it stopped."
+	$(BIN)/hvqbench run --codec $(SHIPPED) --dataset kodak --results results
+	$(BIN)/hvqbench report --results results --out report
+
+clean:
+	@echo "Removing demo, dist, report and caches; .venv and results stay."
+	@rm -rf demo dist report .pytest_cache .mypy_cache .ruff_cache .hypothesis
