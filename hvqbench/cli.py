@@ -82,7 +82,7 @@ def ls_datasets(json: Json = False, catalog: CatalogOption = None) -> None:
     _use_catalog(catalog)
     from hvqbench.listing import list_datasets
 
-    _print_listing(list_datasets(), json)
+    _print_listing(list_datasets(), json, problem="")
 
 
 @ls_app.command("metrics")
@@ -112,9 +112,9 @@ def run(
     from hvqbench.bench.summary import exit_code, summarize
 
     rows = run_codecs(
-        _split(codec),
+        _split(codec, "codec"),
         dataset,
-        metrics=_split(metric) if metric else None,
+        metrics=_split(metric, "metric") if metric else None,
         points=_numbers(points) if points else None,
         results=results,
         jobs=jobs,
@@ -142,13 +142,13 @@ def bd(
     from hvqbench.errors import did_you_mean
 
     rows = read_results(results)
-    chosen = _split(codec) if codec else []
+    chosen = _split(codec, "codec") if codec else []
     for name in chosen:
         if name not in set(rows["codec"]):
             raise did_you_mean("codec", name, set(rows["codec"]))
     if chosen:
         rows = rows[rows["codec"].isin([*chosen, anchor])]
-    table = bd_table(rows, anchor, _split(metric), dataset, method)
+    table = bd_table(rows, anchor, _split(metric, "metric"), dataset, method)
     if table.empty:
         raise HvqbenchError(f"{results} has no codec to compare with {anchor!r}: run one more over the same images")
     typer.echo(table.to_json(orient="records", indent=2) if json else "\n".join(table["text"]))
@@ -249,14 +249,17 @@ def _use_catalog(folder: Path | None) -> None:
         os.environ[CATALOG_VARIABLE] = os.pathsep.join(filter(None, [known, str(folder.resolve())]))
 
 
-def _split(values: list[str]) -> list[str]:
-    """``["a,b", "c"]`` as ``["a", "b", "c"]``."""
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+def _split(values: list[str], kind: str) -> list[str]:
+    """``["a,b", "c"]`` as ``["a", "b", "c"]``; *kind* names them in the error if there is none."""
+    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if not parts:
+        raise HvqbenchError(f"--{kind} names nothing: name at least one")
+    return parts
 
 
 def _numbers(values: list[str]) -> list[float]:
     numbers = []
-    for part in _split(values):
+    for part in _split(values, "points"):
         try:
             numbers.append(float(part))
         except ValueError:
@@ -264,7 +267,7 @@ def _numbers(values: list[str]) -> list[float]:
     return numbers
 
 
-def _print_listing(entries: list[dict[str, Any]], as_json: bool) -> None:
+def _print_listing(entries: list[dict[str, Any]], as_json: bool, problem: str = "cannot run here: ") -> None:
     if as_json:
         from json import dumps
 
@@ -273,4 +276,4 @@ def _print_listing(entries: list[dict[str, Any]], as_json: bool) -> None:
     width = max((len(entry["id"]) for entry in entries), default=0)
     for entry in entries:
         typer.echo(f"{entry['id']:<{width}}  {entry['summary']}")
-        typer.echo(f"{'':<{width}}  {'ready' if entry['ready'] else 'cannot run here: ' + entry['reason']}")
+        typer.echo(f"{'':<{width}}  {'ready' if entry['ready'] else problem + entry['reason']}")

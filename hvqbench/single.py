@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def compress_file(source: Path, target: Path, codec: str, point: float | None = 
     from hvqbench.image import read_image
 
     _check_paths(source, target)
+    if point is not None and not math.isfinite(point):
+        raise HvqbenchError(f"point {point:g} is no finite number; correct --point")
     ready = _prepared(codec, device)
     image = read_image(source)
     data = ready.encode(image, ready.points[0] if point is None else point).data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import platform
 import shlex
@@ -158,6 +159,8 @@ def _check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[
         raise HvqbenchError(f"limit is {limit}; it must be 1 or more, or be left out")
     if points is not None and not points:
         raise HvqbenchError("points is empty; name at least one, or leave it out for each codec's ladder")
+    if points is not None and not all(map(math.isfinite, points)):
+        raise HvqbenchError(f"points are {', '.join(f'{p:g}' for p in points)}; every one must be a finite number")
 
 
 def _usable_metrics(names: Sequence[str] | None) -> list[str]:

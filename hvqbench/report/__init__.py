@@ -76,14 +76,14 @@ def make_report(results: pd.DataFrame, out: str | Path, anchor: str | None = Non
         raise HvqbenchError(
             "there are no results to report: run `hvqbench run` first, or name the folder with --results"
         )
+    infos = _metrics_in(results)
+    anchor = _anchor(results, anchor)
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HvqbenchError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from None
 
-    infos = _metrics_in(results)
-    anchor = _anchor(results, anchor)
     ok = results[results["status"] == "ok"]
     # Of all rows and not of the finished ones alone, so that an anchor that failed is said with each comparison.
     bd = bd_table(results, anchor, list(infos))

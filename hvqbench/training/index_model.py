@@ -26,8 +26,8 @@ class IndexModelTraining:
     """Keys of an index model's ``train.toml``.
 
     ``tokenizer`` is a folder, relative to the configuration; ``crops`` random crops of side ``crop`` pixels are turned
-    into latents once, and the last 5 % of them are held out. ``start`` names a ``hyperprior.safetensors`` to continue
-    from, which joint training of the tokenizer leaves behind.
+    into latents once, and the last 5 % of them are held out. ``start`` is a ``hyperprior.safetensors`` to continue from,
+    relative to the configuration, as joint training of the tokenizer leaves one behind.
     """
 
     tokenizer: str
@@ -60,11 +60,12 @@ def train_index_model(config: Path, data: Path, out: Path, device: str = "cpu", 
     counts = torch.bincount(indices.flatten(), minlength=len(codebook))
     save_weights(out / "frequencies.safetensors", {"counts": counts}, {"tokenizer": digest})
 
-    model = _train(settings, run, latents, indices, counts, codebook, device)
+    start = (config.parent / settings.start).resolve() if settings.start else None
+    model = _train(settings, run, latents, indices, counts, codebook, device, start)
     path = out / "hyperprior.safetensors"
     model.save(path, digest)
     (out / f"latents-{digest[:12]}.pt").unlink()
-    facts = {"tokenizer": digest[:12], **hyperprior_on_kodak(tokenizer, model, counts)}
+    facts = {"tokenizer": digest[:12], **hyperprior_on_kodak(tokenizer.cpu(), model, counts)}
     write_card(run, "Hyperprior and codeword frequencies", settings, data, device, facts)
     return path
 
@@ -77,14 +78,15 @@ def _train(
     counts: Tensor,
     codebook: Tensor,
     device: str,
+    start: Path | None,
 ) -> Hyperprior:
     torch.manual_seed(settings.seed)
     model = Hyperprior(HyperpriorConfig(codebook.shape[1], len(codebook), settings.width, settings.z_channels))
     model.to(device)
     with torch.no_grad():
         model.bias.copy_(log_frequencies(counts))
-    if settings.start:
-        model.load_state_dict(Hyperprior.load(Path(settings.start))[0].state_dict())
+    if start:
+        model.load_state_dict(Hyperprior.load(start)[0].state_dict())
     # The prior's scale and the bias start at good values but move slowly on the networks' learning rate.
     quick = [model.z_mean, model.z_log_scale, model.bias]
     networks = [*model.analysis.parameters(), *model.synthesis.parameters()]
@@ -124,7 +126,7 @@ def _train(
                 held_out_saving_percent=100 * (1 - (bits + z_bits) / fixed),
             )
             recent.clear()
-    return model
+    return model.cpu()
 
 
 @torch.inference_mode()
@@ -138,7 +140,9 @@ def _held_out_bits(
     for latent, target in zip(latents.split(32), indices.split(32), strict=True):
         z = model.analyse(latent.to(device).float()).round()
         mean, log_precision = model.synthesise(z, (latent.shape[-2], latent.shape[-1]))
-        total += float(index_bits(anchor_logits(mean, log_precision, codebook, model.bias), target.flatten()).sum())
+        total += float(
+            index_bits(anchor_logits(mean, log_precision, codebook, model.bias), target.flatten().to(device)).sum()
+        )
         z_total += float(model.z_bits(z).sum())
     return total / indices.numel(), z_total / indices.numel()
 

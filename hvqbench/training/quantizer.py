@@ -17,7 +17,7 @@ class CodebookTrainer:
 
     def __init__(self, codebook: Tensor, decay: float = 0.99) -> None:
         self.codebook, self.decay = codebook, decay
-        self.counts = torch.zeros(len(codebook))
+        self.counts = codebook.new_zeros(len(codebook))
         self.sums = torch.zeros_like(codebook)
         self.collected: list[Tensor] = []
         self.ready = False
@@ -42,7 +42,8 @@ class CodebookTrainer:
         generator = torch.Generator().manual_seed(0)
         size = len(self.codebook)
         chosen = torch.randint(len(data), (size,), generator=generator)
-        self.codebook.copy_(data[chosen] + 1e-3 * torch.randn(size, data.shape[1], generator=generator))
+        jitter = 1e-3 * torch.randn(size, data.shape[1], generator=generator)
+        self.codebook.copy_(data[chosen] + jitter.to(data.device))
         for _ in range(iterations):
             assigned = nearest(data, self.codebook)
             counts, sums = _statistics(assigned, data, size)

@@ -7,6 +7,7 @@ hyperprior on the finished tokenizer.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +90,7 @@ class _Trainer:
             self.hyperprior.load_state_dict(state["hyperprior"])
             self.rate_optimizer.load_state_dict(state["rate_optimizer"])
             self.model.load_state_dict(state["model"])
-            self.average.state = state["average"]
+            self.average.state = {name: tensor.to(device) for name, tensor in state["average"].items()}
             self.optimizer.load_state_dict(state["optimizer"])
             self.judge.load_state_dict(state["judge"])
             self.judge_optimizer.load_state_dict(state["judge_optimizer"])
@@ -115,7 +116,7 @@ class _Trainer:
         averaged.save(path)
         if self.settings.rate > 0:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            self.hyperprior.save(self.run.out / "hyperprior.safetensors", digest)
+            copy.deepcopy(self.hyperprior).cpu().save(self.run.out / "hyperprior.safetensors", digest)
         return path
 
     def train(self) -> None:
@@ -183,7 +184,7 @@ class _Trainer:
             self.codebook.collect(flat.detach())
             if step + 1 >= self.settings.codebook_from:
                 self.codebook.start()
-            return latent, torch.zeros(len(flat), dtype=torch.long), latent.new_zeros(())
+            return latent, torch.zeros(len(flat), dtype=torch.long, device=flat.device), latent.new_zeros(())
         indices = nearest(flat.detach(), self.model.codebook)
         entries = self.model.codebook[indices].clone()
         self.codebook.update(flat.detach(), indices)
