@@ -15,7 +15,7 @@ from torch import Tensor
 from hvqbench.training.card import hyperprior_on_kodak, write_card
 from hvqbench.training.loop import Run, autocast, cosine, mean_of, read_config
 from hvqbench.training.photos import Photos
-from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig, log_frequencies, static_bits
+from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig, static_bits
 from hvqbench.vq.pee import index_bits
 from hvqbench.vq.tokenizer import Tokenizer, nearest
 from hvqbench.vq.weights import save_weights
@@ -26,8 +26,9 @@ class IndexModelTraining:
     """Keys of an index model's ``train.toml``.
 
     ``tokenizer`` is a folder, relative to the configuration; ``crops`` random crops of side ``crop`` pixels are turned
-    into latents once, and the last 5 % of them are held out. ``start`` is a ``hyperprior.safetensors`` to continue from,
-    relative to the configuration, as joint training of the tokenizer leaves one behind.
+    into latents once, and the last 5 % of them are held out. ``start`` is a ``hyperprior.safetensors`` to continue
+    from, relative to the configuration, as joint training of the tokenizer leaves one behind. Over the fraction
+    ``z_free`` of the steps the price of z's bits rises from nothing to full.
     """
 
     tokenizer: str
@@ -38,6 +39,7 @@ class IndexModelTraining:
     learning_rate: float = 1.5e-3
     width: int = 128
     z_channels: int = 6
+    z_free: float = 0.3
     seed: int = 0
     start: str = ""
 
@@ -83,8 +85,7 @@ def _train(
     torch.manual_seed(settings.seed)
     model = Hyperprior(HyperpriorConfig(codebook.shape[1], len(codebook), settings.width, settings.z_channels))
     model.to(device)
-    with torch.no_grad():
-        model.bias.copy_(log_frequencies(counts))
+    model.start_static(counts.to(device), codebook)
     if start:
         model.load_state_dict(Hyperprior.load(start)[0].state_dict())
     # The prior's scale and the bias start at good values but move slowly on the networks' learning rate.
@@ -108,7 +109,9 @@ def _train(
         with autocast(device):
             logits, _, _, z_bits = model(latents[chosen].to(device).float(), codebook)
         targets = indices[chosen].flatten().to(device)
-        loss = index_bits(logits, targets).mean() + z_bits / len(targets)
+        # z is nearly free at first: at full price it would die before the synthesis has learned to read it.
+        price = min(1.0, (step + 1) / max(1.0, settings.z_free * settings.steps))
+        loss = index_bits(logits, targets).mean() + price * z_bits / len(targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

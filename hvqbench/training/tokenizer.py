@@ -23,7 +23,7 @@ from hvqbench.training.loop import Average, Run, autocast, cosine, mean_of, read
 from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, hinge_loss
 from hvqbench.training.photos import Photos
 from hvqbench.training.quantizer import CodebookTrainer
-from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig, log_frequencies
+from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig
 from hvqbench.vq.pee import straight_through_bits
 from hvqbench.vq.tokenizer import Tokenizer, TokenizerConfig, nearest
 
@@ -169,8 +169,7 @@ class _Trainer:
     def _bits(self, latent: Tensor, indices: Tensor) -> Tensor:
         """Code length in bits of a batch's indices and z, differentiable in the latent."""
         if not self.hyperprior.bias.any():
-            with torch.no_grad():
-                self.hyperprior.bias.copy_(log_frequencies(self.codebook.counts))
+            self.hyperprior.start_static(self.codebook.counts, self.model.codebook)
         _, mean, log_precision, z_bits = self.hyperprior(latent, self.model.codebook)
         flat = latent.permute(0, 2, 3, 1).reshape(len(indices), -1)
         bias = self.hyperprior.bias

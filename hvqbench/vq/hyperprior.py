@@ -71,11 +71,24 @@ class Hyperprior(nn.Module):
         last = self.synthesis[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        # Start at sigma -> infinity: the static code of b_k, to be improved on.
-        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.normal_(last.weight, std=1e-2)
         nn.init.zeros_(last.bias)
-        with torch.no_grad():
-            last.bias[dim:] = -3.0
+
+    @torch.no_grad()
+    def start_static(self, counts: Tensor, codebook: Tensor) -> None:
+        """Start as the static code of *counts* (K), at the precision of the codebook (K×D) as a whole.
+
+        A start at sigma -> infinity would be static too, but the gradient of mu is proportional to the precision.
+        """
+        counts = counts.double() + 1
+        shares = counts / counts.sum()
+        mean = shares.float() @ codebook
+        precision = 1 / (shares.float() @ (codebook - mean).square()).clamp_min(1e-3)
+        last = self.synthesis[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        last.bias.copy_(torch.cat([mean, precision.log()]))
+        self.bias.copy_(shares.log() + 0.5 * (codebook - mean).square() @ precision)
 
     def analyse(self, latent: Tensor) -> Tensor:
         """Latent B×D×h×w to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""
