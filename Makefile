@@ -14,7 +14,7 @@ SHIPPED := hypervq,huffman-vq,static-vq,fixed-vq,jpeg,webp,vvenc
 
 # Fewer points than the codecs have, so that two slow cores are done in minutes: DISTS takes most of the time. At L = 0
 # the VQ codecs restore the same pixels, which are judged once.
-L_POINTS := 0.05,0.2
+L_POINTS := 0,0.8,3.2
 JPEG_POINTS := 5,10,20,50
 DEMO := $(BIN)/hvqbench run --dataset sample --metric $(METRICS) --results demo/results
 
