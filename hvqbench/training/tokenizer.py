@@ -34,7 +34,8 @@ class TokenizerTraining:
 
     ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms (``net``, ``weight`` and
     optionally ``crops``, ``window``); ``adversarial`` is the PatchGAN's weight, on after the fraction
-    ``adversarial_from`` of the steps; ``rate`` multiplies bits per pixel from step ``rate_from`` on.
+    ``adversarial_from`` of the steps; ``rate`` multiplies bits per pixel from step ``rate_from`` on, and over the
+    fraction ``z_free`` of the steps that are left the price of z's bits rises from nothing to full.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class TokenizerTraining:
     adversarial_from: float = 0.67
     rate: float = 0.0
     rate_from: int = 1000
+    z_free: float = 0.3
     codebook_from: int = 300
     revive_every: int = 50
 
@@ -149,7 +151,10 @@ class _Trainer:
             for weight, term in self.perceptual:
                 losses[f"lpips-{term.lpips.pnet_type}"] = weight * term(output, image, rng)
             if settings.rate > 0 and step >= settings.rate_from:
-                losses["rate"] = settings.rate * self._bits(latent, indices) / (image.shape[0] * settings.crop**2)
+                # As in the index model's trainer: z is nearly free until the synthesis has learned to read it.
+                ramp = settings.z_free * (settings.steps - settings.rate_from)
+                bits = self._bits(latent, indices, z_price=min(1.0, (step + 1 - settings.rate_from) / max(1.0, ramp)))
+                losses["rate"] = settings.rate * bits / (image.shape[0] * settings.crop**2)
             if adversarial:
                 self.judge.requires_grad_(False)
                 losses["adversarial"] = -settings.adversarial * self.judge(output).mean()
@@ -166,14 +171,17 @@ class _Trainer:
             losses["judge"] = self._train_judge(image, output.detach())
         return losses
 
-    def _bits(self, latent: Tensor, indices: Tensor) -> Tensor:
+    def _bits(self, latent: Tensor, indices: Tensor, z_price: float) -> Tensor:
         """Code length in bits of a batch's indices and z, differentiable in the latent."""
         if not self.hyperprior.bias.any():
             self.hyperprior.start_static(self.codebook.counts, self.model.codebook)
         _, mean, log_precision, z_bits = self.hyperprior(latent, self.model.codebook)
         flat = latent.permute(0, 2, 3, 1).reshape(len(indices), -1)
         bias = self.hyperprior.bias
-        return straight_through_bits(flat, indices, mean, log_precision, self.model.codebook, bias).sum() + z_bits
+        return (
+            straight_through_bits(flat, indices, mean, log_precision, self.model.codebook, bias).sum()
+            + z_price * z_bits
+        )
 
     def _quantize(self, latent: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Straight-through entries, indices and commitment loss; before the codebook exists, the latent itself."""
