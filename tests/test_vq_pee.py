@@ -118,7 +118,7 @@ def test_integer_synthesis_follows_the_float_network_and_any_channel_order() -> 
     torch.manual_seed(0)
     model = Hyperprior(HyperpriorConfig(dim=D, codewords=K, width=16, z_channels=3))
     with torch.no_grad():
-        model.synthesis[-1].weight.mul_(300)
+        model.synthesis[-1].weight.mul_(30)
     z = torch.randint(-9, 10, (3, 4, 5))
     mean, log_precision = IntegerSynthesis(model.synthesis, D)(z, (14, 19))
     with torch.no_grad():
