@@ -28,6 +28,7 @@ from hvqbench.errors import BitstreamError, HvqbenchError
 if TYPE_CHECKING:
     import torch
 
+    from hvqbench.vq.container import Container
     from hvqbench.vq.index_models import Coded, IndexModel, Indices
     from hvqbench.vq.tokenizer import Tokenizer
 
@@ -93,18 +94,16 @@ class VQCodec(Codec):
         codebook = self.tokenizer.codebook
         indices = choose_indices(latent, codebook, model.bits(side, size) if point else (), point)
         coded, mode = model.encode(indices, side), OWN_MODE
-        if len(coded.payload) > len(fixed := self._fixed.encode(indices).payload):
-            coded, mode = self._fixed.encode(indices), FIXED_MODE
-            assert coded.payload == fixed
+        fixed = self._fixed.encode(indices)
+        if len(fixed.payload) < len(coded.payload):
+            coded, mode = fixed, FIXED_MODE
         height, width = image.shape[:2]
         data = pack(Container(width, height, mode, coded.payload), self.model_fingerprint)
         return Bitstream(data, _ledger(data, coded), _digest(indices))
 
     def decode(self, data: bytes) -> Image:
-        from hvqbench.vq.container import unpack
-
-        container = unpack(data, self.model_fingerprint, self.id)
-        return self.synthesise(self.decode_indices(data))[: container.height, : container.width]
+        container, indices = self._read(data)
+        return self.synthesise(indices)[: container.height, : container.width]
 
     def digest(self, data: bytes, image: Image) -> str:
         """Sha256 of the indices: they are exact, while the last digit of the synthesis may differ between devices."""
@@ -112,6 +111,9 @@ class VQCodec(Codec):
 
     def decode_indices(self, data: bytes) -> Indices:
         """The index map (h×w, int32) of a stream: entropy decoding without synthesis."""
+        return self._read(data)[1]
+
+    def _read(self, data: bytes) -> tuple[Container, Indices]:
         from hvqbench.vq.container import unpack
 
         self.prepare(self.device)
@@ -122,7 +124,7 @@ class VQCodec(Codec):
         if model is None:
             raise BitstreamError(f"{self.id}: unknown index mode {container.mode}; decode it with a newer hvqbench")
         try:
-            return model.decode(container.payload, size)
+            return container, model.decode(container.payload, size)
         except (AssertionError, ValueError) as error:
             raise BitstreamError(
                 f"{self.id}: the payload cannot be decoded ({error}); encode the image again"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.files import atomic_path
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -16,10 +16,9 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, partial, dict(metadata))
-    partial.chmod(0o644)  # safetensors writes files for their owner only
-    os.replace(partial, path)
+    with atomic_path(path) as temporary:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, dict(metadata))
+        temporary.chmod(0o644)  # safetensors writes files for their owner only
 
 
 def load_weights(path: Path, *keys: str) -> tuple[dict[str, Tensor], dict[str, str]]:
