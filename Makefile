@@ -15,7 +15,7 @@ SHIPPED := hypervq,huffman-vq,static-vq,fixed-vq,jpeg,webp,vvenc
 # Fewer points than the codecs have, so that two slow cores are done in minutes: DISTS takes most of the time. At L = 0
 # the VQ codecs restore the same pixels, which are judged once.
 L_POINTS := 0,0.8,3.2
-JPEG_POINTS := 5,10,20,50
+JPEG_POINTS := 5,10,30
 DEMO := $(BIN)/hvqbench run --dataset sample --metric $(METRICS) --results demo/results
 
 .PHONY: all .venv demo test check bench clean
@@ -36,7 +36,7 @@ all: test
 	@touch $@
 
 demo: .venv
-	@echo "Running hypervq, huffman-vq, fixed-vq and jpeg on the data set sample: 11 points, up to 10 minutes."
+	@echo "Running hypervq, huffman-vq, fixed-vq and jpeg on the data set sample: 10 points, up to 10 minutes."
 	@echo "What is in demo/results already is not measured again."
 	$(DEMO) --codec fixed-vq,huffman-vq,hypervq --points 0
 	$(DEMO) --codec huffman-vq,hypervq --points $(L_POINTS)

@@ -25,9 +25,10 @@ COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 """Okabe and Ito's palette for all kinds of colour vision, without its yellow, which no white page shows."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
-COLUMNS = 2
-PANEL = (3.5, 2.6)
-"""Panels in a row, and the width and height of each in inches: two fill the width of a two-column page."""
+COLUMNS, MAXIMUM_COLUMNS = 2, 3
+"""Panels in a row: up to three metrics share one row, more are set two by two."""
+WIDTH, PANEL_HEIGHT = 7.16, 2.6
+"""Inches: the width of a two-column page, of which a lone panel takes half, and the height of a row."""
 
 
 def rd_figure(
@@ -48,12 +49,12 @@ def rd_figure(
     from matplotlib.figure import Figure
 
     codecs = list(dict.fromkeys(curve.codec for of_metric in curves.values() for curve in of_metric))
-    rows = -(-len(curves) // COLUMNS)
-    columns = min(COLUMNS, len(curves))
+    columns = len(curves) if len(curves) <= MAXIMUM_COLUMNS else COLUMNS
+    rows = -(-len(curves) // columns)
     # Codec names below the panels and not in them, where they would cover data.
     legend_rows = -(-len(codecs) // (2 * columns))
     with mpl.rc_context(fname=STYLE):
-        size = (PANEL[0] * columns, PANEL[1] * rows + 0.2 * legend_rows)
+        size = (WIDTH / 2 if columns == 1 else WIDTH, PANEL_HEIGHT * rows + 0.2 * legend_rows)
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flat
         handles: dict[str, Any] = {}
@@ -113,6 +114,9 @@ def _draw(ax: Axes, curve: Curve, number: int, is_classic: bool) -> Any:
         markerfacecolor="white" if is_classic else colour,
         markeredgecolor=colour if is_classic else "white",
         markeredgewidth=1.0 if is_classic else 0.5,
+        # A codec with a single point (fixed length) shares it with others at L = 0: a larger marker below theirs.
+        markersize=None if len(curve.bpp) > 1 else 8,
+        zorder=2 if len(curve.bpp) > 1 else 1.9,
         label=curve.codec,
     )
     return line
