@@ -1,6 +1,6 @@
 """Distortions that a tokenizer is trained on: L1, LPIPS on a chosen backbone, and a PatchGAN.
 
-Choose backbones with the judges in mind: a model trained on LPIPS-Alex learns stripes that LPIPS-Alex does not see.
+Choose backbones with the judges in mind, and more than one: a model learns the pattern that its only one does not see.
 """
 
 from __future__ import annotations
