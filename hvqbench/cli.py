@@ -178,14 +178,21 @@ def compress(
     point: Annotated[
         float | None, typer.Option("--point", help="Operating point; by default the ladder's first.")
     ] = None,
+    weight: Annotated[
+        float | None, typer.Option("--lambda", help="L of a VQ codec, distortion per bit: --point by that name.")
+    ] = None,
+    bpp: Annotated[float | None, typer.Option("--bpp", help="Bits per pixel: finds the point.")] = None,
+    quality: Annotated[
+        str | None, typer.Option("--quality", help="Like lpips-alex=0.2: finds the smallest stream at least as good.")
+    ] = None,
     device: Device = "cpu",
     catalog: CatalogOption = None,
 ) -> None:
-    """Compress one image."""
+    """Compress one image at a point, to a rate, or to a quality."""
     _use_catalog(catalog)
     from hvqbench.single import compress_file
 
-    typer.echo(compress_file(source, target, codec, point, device))
+    typer.echo(compress_file(source, target, codec, point, device, weight=weight, bpp=bpp, quality=quality))
 
 
 @app.command()

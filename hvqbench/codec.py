@@ -14,9 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,6 +106,12 @@ class Codec(ABC):
         """The ladder of operating points, in the codec's own unit (``spec.point_name``)."""
         return self.spec.points
 
+    @property
+    def point_range(self) -> tuple[float, float]:
+        """The least and the greatest point there is: the option ``point_range``, or else the ends of the ladder."""
+        low, high = self.spec.options.get("point_range") or (min(self.points), max(self.points))
+        return float(low), float(high)
+
     def unavailable(self) -> str | None:
         """Why the codec cannot run here and what to do, in one line; None if it can run."""
         return None
@@ -116,6 +122,10 @@ class Codec(ABC):
     @abstractmethod
     def encode(self, image: Image, point: float) -> Bitstream:
         """Compress *image* (uint8, H×W×3, any size from 1×1) at operating point *point*."""
+
+    def encoder(self, image: Image) -> Callable[[float], Bitstream]:
+        """:meth:`encode` of one image at many points; a codec overrides it where points can share work."""
+        return partial(self.encode, image)
 
     @abstractmethod
     def decode(self, data: bytes) -> Image:

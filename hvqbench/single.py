@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
+from hvqbench.catalog import load_codec, load_spec
 from hvqbench.codec import Codec
 from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.files import atomic_write
+from hvqbench.rate_control import Target, Trial, find_point
+
+PATIENCE_S = 2.0
+"""A search that takes longer says where it is."""
 
 
-def compress_file(source: Path, target: Path, codec: str, point: float | None = None, device: str = "cpu") -> str:
+def compress_file(
+    source: Path,
+    target: Path,
+    codec: str,
+    point: float | None = None,
+    device: str = "cpu",
+    *,
+    weight: float | None = None,
+    bpp: float | None = None,
+    quality: str | None = None,
+) -> str:
     """Compress the image *source* to the bitstream *target*, which appears whole or not at all.
 
     Parameters
     ----------
     point
-        Operating point; the first of the codec's ladder if it is left out.
+        Operating point; the first of the codec's ladder if neither it nor one of the following is given.
+    weight
+        The same for codecs whose point is L, and an error for others.
+    bpp
+        Bits per pixel, for which a point is searched (:mod:`hvqbench.rate_control`).
+    quality
+        Metric and value like ``lpips-alex=0.2``: the smallest stream at least that good is searched.
 
     Returns
     -------
@@ -27,14 +52,31 @@ def compress_file(source: Path, target: Path, codec: str, point: float | None = 
     from hvqbench.image import read_image
 
     _check_paths(source, target)
-    if point is not None and not math.isfinite(point):
-        raise HvqbenchError(f"point {point:g} is no finite number; correct --point")
+    wanted = _target(point, weight, bpp, quality)
+    spec = load_spec(codec)
+    if weight is not None and spec.point_name != "L":
+        raise HvqbenchError(
+            f"codec {spec.id} has no L, its point is {spec.point_name}: use --point instead of --lambda"
+        )
     ready = _prepared(codec, device)
     image = read_image(source)
-    data = ready.encode(image, ready.points[0] if point is None else point).data
-    _write(target, data)
     height, width = image.shape[:2]
-    return f"{target}: {len(data)} bytes, {8 * len(data) / (width * height):.4f} bpp ({width}x{height}, {codec})"
+    value = search = ""
+    if wanted is None:
+        point = next((p for p in (point, weight) if p is not None), ready.points[0])
+        data = ready.encode(image, point).data
+    else:
+        with _status(wanted) as watch:
+            found = find_point(ready, image, wanted, watch)
+        point, data = found.trial.point, found.trial.stream.data
+        value = "" if wanted.is_rate else f", {wanted.quantity} {found.trial.value:.4f}"
+        search = f", found with {found.encodes} encodes"
+        if not found.reached:
+            miss = 100 * (found.trial.bpp / wanted.value - 1)
+            search += f"; {abs(miss):.1f} % {'above' if miss > 0 else 'below'} {wanted.value:g} bpp, no nearer one seen"
+    _write(target, data)
+    rate = f"{len(data)} bytes, {8 * len(data) / (width * height):.4f} bpp"
+    return f"{target}: {rate}{value} ({width}x{height}, {codec}, {spec.point_name} {point:g}{search})"
 
 
 def decompress_file(source: Path, target: Path, codec: str, device: str = "cpu") -> str:
@@ -57,6 +99,43 @@ def decompress_file(source: Path, target: Path, codec: str, device: str = "cpu")
     return f"{target}: {width}x{height} pixels from {len(data)} bytes ({codec})"
 
 
+def _target(point: float | None, weight: float | None, bpp: float | None, quality: str | None) -> Target | None:
+    """What is to be searched; None for a point that is given."""
+    options = {"--point": point, "--lambda": weight, "--bpp": bpp, "--quality": quality}
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise HvqbenchError(f"{' and '.join(given)} each set the operating point: give one of them")
+    for name, value in (("point", point), ("lambda", weight)):
+        if value is not None and not math.isfinite(value):
+            raise HvqbenchError(f"{name} {value:g} is no finite number; correct --{name}")
+    if bpp is not None:
+        return Target("bpp", bpp)
+    return None if quality is None else Target.parse(quality)
+
+
+@contextmanager
+def _status(target: Target) -> Iterator[Callable[[Trial], None] | None]:
+    """A line about the search, in a terminal, if it takes long."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    begin = monotonic()
+    status = Console(stderr=True).status("")
+
+    def watch(trial: Trial) -> None:
+        if monotonic() - begin > PATIENCE_S:
+            now = f"point {trial.point:g} gives {trial.value:.4g} at {trial.bpp:.4f} bpp"
+            status.update(f"looking for {target.quantity} {target.value:g}: {now}")
+            status.start()
+
+    try:
+        yield watch
+    finally:
+        status.stop()
+
+
 def _check_paths(source: Path, target: Path) -> None:
     if target.exists() and source.exists() and target.samefile(source):
         raise HvqbenchError(f"{target} is both input and output; name another output")
@@ -67,7 +146,6 @@ def _check_paths(source: Path, target: Path) -> None:
 
 def _prepared(name: str, device: str) -> Codec:
     from hvqbench.bench.plan import check_device
-    from hvqbench.catalog import load_codec
 
     codec = load_codec(name)
     if reason := codec.unavailable():

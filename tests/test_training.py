@@ -16,12 +16,11 @@ from hvqbench.training.loop import Average, Run, cosine, read_config
 from hvqbench.training.photos import Photos
 from hvqbench.training.quantizer import CodebookTrainer
 from hvqbench.training.tokenizer import TokenizerTraining, train_tokenizer
-from hvqbench.vq.hyperprior import Hyperprior
+from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig, first_pass
 from hvqbench.vq.tokenizer import Tokenizer
 
 TOKENIZER = """
 steps = 130
-batch = 4
 crop = 32
 learning_rate = 4e-3
 perceptual = []
@@ -30,17 +29,33 @@ adversarial_from = 0.9
 rate = 1.0
 rate_from = 60
 codebook_from = 20
-[model]
-codewords = 24
-dim = 4
+[autoencoder]
 encoder_widths = [8, 8, 12]
 decoder_widths = [8, 8, 12]
 encoder_blocks = [1, 1, 1]
 decoder_blocks = [1, 1, 1]
 head_width = 4
+[[tokenizer]]
+name = "fine"
+factor = 8
+codewords = 24
+dim = 3
+encoder_blocks = 1
+[[tokenizer]]
+name = "single"
+share = 2
+codewords = 24
+dim = 4
+[[tokenizer]]
+name = "residual"
+codewords = 16
+dim = 4
+stages = 2
+decoder_blocks = 1
 """
+NAMES = ("fine", "single", "residual")
 INDEX_MODEL = """
-tokenizer = "tokenizer"
+tokenizer = "tokenizers/residual"
 steps = 150
 batch = 4
 crop = 64
@@ -71,8 +86,8 @@ def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "index.toml").write_text(INDEX_MODEL)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HVQBENCH_DATA", raising=False)
-        train_tokenizer(root / "tokenizer.toml", photos, root / "tokenizer", steps=100)
-        train_tokenizer(root / "tokenizer.toml", photos, root / "tokenizer")
+        train_tokenizer(root / "tokenizer.toml", photos, root / "tokenizers", steps=100)
+        train_tokenizer(root / "tokenizer.toml", photos, root / "tokenizers")
         train_index_model(root / "index.toml", photos, root / "index", steps=100)
         train_index_model(root / "index.toml", photos, root / "index")
     return root
@@ -82,16 +97,42 @@ def log(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_tokenizer_learns_and_resumes(trained: Path, photos: Path) -> None:
-    lines = log(trained / "tokenizer")
+def test_tokenizers_learn_and_resume(trained: Path, photos: Path) -> None:
+    lines = log(trained / "tokenizers")
     assert [line["step"] for line in lines] == [100]  # step 130 ends between two lines of the log
-    checkpoint = torch.load(trained / "tokenizer" / "checkpoint.pt", weights_only=True)
+    checkpoint = torch.load(trained / "tokenizers" / "checkpoint.pt", weights_only=True)
     assert checkpoint["step"] == 130
-    tokenizer = Tokenizer.load(trained / "tokenizer" / "tokenizer.safetensors")
     batch = Photos(photos, 64).batch(8, np.random.default_rng(0))
+    for name in NAMES:
+        tokenizer = Tokenizer.load(trained / "tokenizers" / name / "tokenizer.safetensors")
+        with torch.no_grad():
+            output = tokenizer.decode(tokenizer.quantize(tokenizer.encode(batch)))
+        assert float((output - batch).abs().mean()) < float((batch - batch.mean()).abs().mean())
+
+
+def test_more_stages_leave_less(trained: Path, photos: Path) -> None:
+    tokenizer = Tokenizer.load(trained / "tokenizers" / "residual" / "tokenizer.safetensors")
     with torch.no_grad():
-        output = tokenizer.decoder(tokenizer.encode(batch))
-    assert float((output - batch).abs().mean()) < float((batch - batch.mean()).abs().mean())
+        latent = tokenizer.encode(Photos(photos, 64).batch(8, np.random.default_rng(0)))
+        indices = tokenizer.quantize(latent)
+        left = [float((latent - tokenizer.embed(indices[:, :stages])).square().mean()) for stages in (1, 2)]
+    assert left[1] < left[0]
+
+
+def test_training_goes_on_from_an_export(trained: Path, photos: Path, tmp_path: Path) -> None:
+    start = trained / "tokenizers"
+    (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\n' + TOKENIZER.replace("dim = 3", "dim = 5"))
+    with pytest.raises(HvqbenchError, match="'fine' has another shape"):
+        train_tokenizer(tmp_path / "train.toml", photos, tmp_path / "out", steps=1)
+    more = TOKENIZER.replace('name = "fine"', 'name = "new"').replace("learning_rate = 4e-3", "learning_rate = 1e-9")
+    (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\n' + more)
+    paths = train_tokenizer(tmp_path / "train.toml", photos, tmp_path / "out", steps=1)
+    assert [path.parent.name for path in paths] == ["single", "residual", "new"]
+    before, after = (
+        Tokenizer.load(folder / "single" / "tokenizer.safetensors") for folder in (start, tmp_path / "out")
+    )
+    for old, new in zip(before.parameters(), after.parameters(), strict=True):
+        assert torch.allclose(old, new, atol=1e-6)
 
 
 def test_index_model_beats_static_frequencies_and_leaves_a_card(trained: Path) -> None:
@@ -118,13 +159,58 @@ def test_weights_make_codecs(trained: Path) -> None:
         assert codec.digest(stream.data, codec.decode(stream.data)) == stream.digest
 
 
-def test_joint_training_leaves_a_hyperprior_for_its_tokenizer(trained: Path) -> None:
-    import hashlib
+def test_joint_training_leaves_a_hyperprior_for_each_tokenizer(trained: Path) -> None:
+    for name in NAMES:
+        folder = trained / "tokenizers" / name
+        model, _, made_for = Hyperprior.load(folder / "hyperprior.safetensors")
+        assert made_for == Tokenizer.load(folder / "tokenizer.safetensors").digest
+        assert model.bias.std() > 0
 
-    digest = hashlib.sha256((trained / "tokenizer" / "tokenizer.safetensors").read_bytes()).hexdigest()
-    model, _, made_for = Hyperprior.load(trained / "tokenizer" / "hyperprior.safetensors")
-    assert made_for == digest
-    assert model.bias.std() > 0
+
+@pytest.mark.parametrize("mode", ["hard", "ste", "soft"])
+def test_rate_reaches_the_latent_as_the_mode_says(mode: str) -> None:
+    torch.manual_seed(0)
+    model = Hyperprior(HyperpriorConfig(dim=4, codewords=16, stages=2, width=8, z_channels=2))
+    codebooks = torch.randn(2, 16, 4)
+    model.start_static(torch.ones(2, 16), codebooks)
+    latent = torch.randn(1, 4, 8, 8, requires_grad=True)
+    indices = torch.randint(16, (1, 2, 8, 8))
+    bits, _ = model(latent, indices, codebooks, mode)
+    hard, _ = model(latent, indices, codebooks, "hard")
+    if mode == "ste":
+        assert torch.allclose(bits, hard, atol=1e-4)
+    # Without z's part: the gradient that comes through the synthesis is there in every mode.
+    model.analysis[-1].weight.data.zero_()
+    gradient = torch.autograd.grad(model(latent, indices, codebooks, mode)[0].sum(), latent)[0]
+    assert (float(gradient.abs().sum()) > 0) == (mode != "hard")
+
+
+def test_context_starts_without_effect_and_sees_only_what_is_decoded() -> None:
+    torch.manual_seed(0)
+    codebooks = torch.randn(2, 16, 4)
+    model = Hyperprior(HyperpriorConfig(dim=4, codewords=16, stages=2, width=8, z_channels=2, context=True)).eval()
+    plain = Hyperprior(HyperpriorConfig(dim=4, codewords=16, stages=2, width=8, z_channels=2)).eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    latent, indices = torch.randn(1, 4, 6, 6), torch.randint(16, (1, 2, 6, 6))
+    assert torch.equal(model(latent, indices, codebooks)[0], plain(latent, indices, codebooks)[0])
+
+    for context in model.context:
+        context.out.weight.data.normal_()
+    before = model(latent, indices, codebooks)[0].view(2, 6, 6)
+    changed = indices.clone()
+    changed[0, 0, 2, 3] = (changed[0, 0, 2, 3] + 1) % 16  # an odd position: of the second pass
+    after = model(latent, changed, codebooks)[0].view(2, 6, 6)
+    same = before[0] == after[0]
+    same[2, 3] = True
+    assert same.all()  # nothing of this stage depends on its second pass
+    assert (before[1] != after[1]).sum() > 9  # the next stage sees it
+    changed = indices.clone()
+    changed[0, 0, 2, 2] = (changed[0, 0, 2, 2] + 1) % 16  # of the first pass
+    after = model(latent, changed, codebooks)[0].view(2, 6, 6)
+    first = first_pass((6, 6))
+    first[2, 2] = False
+    assert (before[0] == after[0])[first].all()
+    assert (before[0] != after[0])[~first].sum() >= 10
 
 
 def test_configuration_with_an_unknown_key(tmp_path: Path) -> None:
@@ -175,9 +261,8 @@ def test_codebook_starts_at_clusters_and_revives_the_dead() -> None:
     centres = 10 * torch.eye(4)
     data = centres.repeat(50, 1) + 0.1 * torch.randn(200, 4)
     codebook = torch.zeros(8, 4)
-    trainer = CodebookTrainer(codebook)
-    trainer.collect(data)
-    trainer.start()
+    trainer = CodebookTrainer(codebook, decay=0.99)
+    trainer.start(data, per_batch=50)
     distance = torch.cdist(centres, codebook).min(1).values
     assert float(distance.max()) < 0.5
     trainer.counts[3] = 0

@@ -37,6 +37,7 @@ class PillowCodec(Codec):
 
     version: ClassVar[str] = "1"
     libraries: ClassVar[tuple[str, ...]] = ("pillow",)
+    point_range = (0.0, 100.0)
 
     def __init__(self, spec: CodecSpec) -> None:
         super().__init__(spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hvqbench.training.loop import Run
+    from hvqbench.vq.base import BaseTokenizer
     from hvqbench.vq.hyperprior import Hyperprior
-    from hvqbench.vq.tokenizer import Tokenizer
 
 
 def write_card(run: Run, title: str, settings: Any, data: Path, device: str, facts: dict[str, str]) -> None:
@@ -32,39 +33,35 @@ def write_card(run: Run, title: str, settings: Any, data: Path, device: str, fac
 
 
 @torch.inference_mode()
-def tokenizer_on_kodak(tokenizer: Tokenizer) -> dict[str, str]:
+def tokenizer_on_kodak(tokenizer: BaseTokenizer) -> dict[str, str]:
     """Mean PSNR, LPIPS-Alex and DISTS of Kodak's reconstructions, and how the codebook is used; empty without Kodak."""
     from hvqbench.metrics import load_metric
 
     names = ("psnr", "lpips-alex", "dists")
     metrics = [load_metric(name) for name in names]
-    scores, counts = [], torch.zeros(tokenizer.config.codewords)
-    for image, indices in _kodak_indices(tokenizer):
-        counts += torch.bincount(indices.flatten(), minlength=len(counts))
-        output = ((tokenizer.decode(indices[None])[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    scores: list[list[float]] = []
+    counts = torch.zeros(tokenizer.config.stages, tokenizer.config.codewords)
+    for image, _, indices in kodak_indices(tokenizer):
+        counts += stage_counts(indices, tokenizer.config.codewords)
+        output = ((tokenizer.decode(indices)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         scores.append([metric(image, output.permute(1, 2, 0).contiguous().numpy()) for metric in metrics])
     if not scores:
         return {}
-    shares = counts[counts > 0] / counts.sum()
-    perplexity = float(torch.exp(-(shares * shares.log()).sum()))
     facts = {f"Kodak {name}": f"{value:.4f}" for name, value in zip(names, np.mean(scores, 0), strict=True)}
-    return facts | {"Kodak codewords used": f"{len(shares)} of {len(counts)}, perplexity {perplexity:.0f}"}
+    usage = [f"{int((stage > 0).sum())} of {len(stage)}, perplexity {perplexity(stage):.0f}" for stage in counts]
+    return facts | {"Kodak codewords used": "; ".join(usage)}
 
 
 @torch.inference_mode()
-def hyperprior_on_kodak(tokenizer: Tokenizer, model: Hyperprior, counts: Tensor) -> dict[str, str]:
+def hyperprior_on_kodak(tokenizer: BaseTokenizer, model: Hyperprior, counts: Tensor) -> dict[str, str]:
     """Ideal bits per Kodak image for fixed length, static frequencies and the hyperprior; empty without Kodak."""
     from hvqbench.vq.hyperprior import static_bits
-    from hvqbench.vq.pee import anchor_logits, index_bits
 
     rows = []
-    for image, indices in _kodak_indices(tokenizer):
-        latent = tokenizer.encode(_as_input(image))
-        z = model.analyse(latent).round()
-        mean, log_precision = model.synthesise(z, (latent.shape[-2], latent.shape[-1]))
-        bits = index_bits(anchor_logits(mean, log_precision, tokenizer.codebook, model.bias), indices.flatten())
-        fixed = indices.numel() * math.log2(len(counts))
-        rows.append([fixed, float(static_bits(counts, indices).sum()), float(bits.sum()), float(model.z_bits(z).sum())])
+    for _, latent, indices in kodak_indices(tokenizer):
+        bits, z_bits = model(latent, indices, tokenizer.codebooks)
+        fixed = indices.numel() * math.log2(tokenizer.config.codewords)
+        rows.append([fixed, float(static_bits(counts, indices).sum()), float(bits.sum()), float(z_bits)])
     if not rows:
         return {}
     fixed, static, index, side = np.mean(rows, 0)
@@ -75,17 +72,28 @@ def hyperprior_on_kodak(tokenizer: Tokenizer, model: Hyperprior, counts: Tensor)
     }
 
 
-def _kodak_indices(tokenizer: Tokenizer) -> Any:
-    """Kodak's images with their index maps; nothing where Kodak is not on this machine."""
+def kodak_indices(tokenizer: BaseTokenizer) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+    """Kodak's images, latents 1×D×h×w and indices 1×S×h×w; nothing where Kodak is not on this machine."""
     from hvqbench.data import dataset_unavailable, load_dataset
-    from hvqbench.vq.tokenizer import nearest
 
     if dataset_unavailable("kodak"):
         return
     for file in load_dataset("kodak").images:
         image = file.read()
-        latent = tokenizer.encode(_as_input(image))[0]
-        yield image, nearest(latent.flatten(1).T, tokenizer.codebook).view(latent.shape[1:])
+        latent = tokenizer.encode(_as_input(image))
+        yield image, latent, tokenizer.quantize(latent)
+
+
+def stage_counts(indices: Tensor, codewords: int) -> Tensor:
+    """How often each codeword of each stage occurs in B×S×h×w indices: S×K, int64."""
+    stages = indices.transpose(0, 1).flatten(1)
+    return torch.stack([torch.bincount(stage, minlength=codewords) for stage in stages])
+
+
+def perplexity(counts: Tensor) -> float:
+    """exp(entropy) of the frequencies in counts K: how many equally likely codewords would be as random."""
+    shares = counts[counts > 0].double() / counts.sum()
+    return float(torch.exp(-(shares * shares.log()).sum()))
 
 
 def _as_input(image: np.ndarray) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvqbench.training.card import hyperprior_on_kodak, write_card
+from hvqbench.errors import HvqbenchError
+from hvqbench.training.card import hyperprior_on_kodak, stage_counts, write_card
 from hvqbench.training.loop import Run, autocast, cosine, mean_of, read_config
 from hvqbench.training.photos import Photos
+from hvqbench.vq.base import BaseTokenizer
 from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig, static_bits
-from hvqbench.vq.pee import index_bits
-from hvqbench.vq.tokenizer import Tokenizer, nearest
+from hvqbench.vq.loading import load_tokenizer
 from hvqbench.vq.weights import save_weights
 
 
@@ -25,9 +25,11 @@ from hvqbench.vq.weights import save_weights
 class IndexModelTraining:
     """Keys of an index model's ``train.toml``.
 
-    ``tokenizer`` is a folder, relative to the configuration; ``crops`` random crops of side ``crop`` pixels are turned
-    into latents once, and the last 5 % of them are held out. ``start`` is a ``hyperprior.safetensors`` to continue
-    from, relative to the configuration, as joint training of the tokenizer leaves one behind. Over the fraction
+    ``tokenizer`` is a folder, relative to the configuration, or a third-party tokenizer (``diffusers:...``); ``crops``
+    random crops of side ``crop`` pixels are turned into latents once, and the last 5 % of them are held out. ``start``
+    is a ``hyperprior.safetensors`` to continue from, relative to the configuration, as joint training of the tokenizer
+    leaves one behind; networks that it lacks (the context's) start without effect. ``width``, ``z_channels``,
+    ``context``, ``head`` and ``bias`` are those of :class:`~hvqbench.vq.hyperprior.HyperpriorConfig`. Over the fraction
     ``z_free`` of the steps the price of z's bits rises from nothing to full.
     """
 
@@ -37,8 +39,11 @@ class IndexModelTraining:
     crop: int = 256
     crops: int = 4000
     learning_rate: float = 1.5e-3
-    width: int = 128
+    width: int = 96
     z_channels: int = 6
+    context: bool = False
+    head: str = "anchor"
+    bias: bool = True
     z_free: float = 0.3
     seed: int = 0
     start: str = ""
@@ -51,47 +56,59 @@ def train_index_model(config: Path, data: Path, out: Path, device: str = "cpu", 
     and a model card; the latter's path is returned.
     """
     settings = read_config(IndexModelTraining, config, overrides)
-    folder = (config.parent / settings.tokenizer).resolve()
-    file = folder / "tokenizer.safetensors"
-    tokenizer = Tokenizer.load(file).to(device)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    tokenizer = load_tokenizer(settings.tokenizer, config.parent).to(device)
     run = Run(out, settings.steps)
-    latents = _latents(tokenizer, settings, data, device, out / f"latents-{digest[:12]}.pt")
-    codebook = tokenizer.codebook
-    indices = torch.stack([_indices(latent, codebook) for latent in latents])
-    counts = torch.bincount(indices.flatten(), minlength=len(codebook))
-    save_weights(out / "frequencies.safetensors", {"counts": counts}, {"tokenizer": digest})
+    cache = out / f"latents-{tokenizer.digest[:12]}.pt"
+    latents = _latents(tokenizer, settings, data, device, cache)
+    indices = torch.cat([tokenizer.quantize(part.to(device).float()).cpu() for part in latents.split(settings.batch)])
+    counts = stage_counts(indices, tokenizer.config.codewords)
+    save_weights(out / "frequencies.safetensors", {"counts": counts}, {"tokenizer": tokenizer.digest})
 
-    start = (config.parent / settings.start).resolve() if settings.start else None
-    model = _train(settings, run, latents, indices, counts, codebook, device, start)
+    model = _model(settings, tokenizer, counts, config.parent)
+    _train(settings, run, model.to(device), latents, indices, counts, tokenizer.codebooks, device)
     path = out / "hyperprior.safetensors"
-    model.save(path, digest)
-    (out / f"latents-{digest[:12]}.pt").unlink()
-    facts = {"tokenizer": digest[:12], **hyperprior_on_kodak(tokenizer.cpu(), model, counts)}
+    model.cpu().eval().save(path, tokenizer.digest)
+    cache.unlink()
+    facts = {"tokenizer": tokenizer.digest[:12], **hyperprior_on_kodak(tokenizer.cpu(), model, counts)}
     write_card(run, "Hyperprior and codeword frequencies", settings, data, device, facts)
     return path
+
+
+def _model(settings: IndexModelTraining, tokenizer: BaseTokenizer, counts: Tensor, base: Path) -> Hyperprior:
+    torch.manual_seed(settings.seed)
+    shape = tokenizer.config
+    sizes = (shape.dim, shape.codewords, shape.stages, settings.width, settings.z_channels)
+    model = Hyperprior(HyperpriorConfig(*sizes, settings.context, settings.head, settings.bias))
+    model.start_static(counts, tokenizer.codebooks.cpu())
+    if settings.start:
+        path = (base / settings.start).resolve()
+        state = Hyperprior.load(path)[0].state_dict()
+        own = model.state_dict()
+        wrong = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
+        if wrong:
+            raise HvqbenchError(f"{path} is no start for this hyperprior: {wrong[0]} differs; give both the same shape")
+        model.load_state_dict(own | state)
+    return model
 
 
 def _train(
     settings: IndexModelTraining,
     run: Run,
+    model: Hyperprior,
     latents: Tensor,
     indices: Tensor,
     counts: Tensor,
-    codebook: Tensor,
+    codebooks: Tensor,
     device: str,
-    start: Path | None,
-) -> Hyperprior:
-    torch.manual_seed(settings.seed)
-    model = Hyperprior(HyperpriorConfig(codebook.shape[1], len(codebook), settings.width, settings.z_channels))
-    model.to(device)
-    model.start_static(counts.to(device), codebook)
-    if start:
-        model.load_state_dict(Hyperprior.load(start)[0].state_dict())
+) -> None:
     # The prior's scale and the bias start at good values but move slowly on the networks' learning rate.
-    quick = [model.z_mean, model.z_log_scale, model.bias]
-    networks = [*model.analysis.parameters(), *model.synthesis.parameters()]
-    groups = [{"params": networks, "factor": 1.0}, {"params": quick, "factor": 5.0, "weight_decay": 0.0}]
+    quick = {"z_mean", "z_log_scale", "bias"} if settings.bias else {"z_mean", "z_log_scale"}
+    parameters = dict(model.named_parameters())
+    networks = [p for name, p in parameters.items() if name not in quick and p.requires_grad]
+    groups = [
+        {"params": networks, "factor": 1.0},
+        {"params": [parameters[name] for name in sorted(quick)], "factor": 5.0, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, settings.learning_rate, (0.9, 0.95), weight_decay=0.01)
     state = run.restore()
     if state:
@@ -100,58 +117,54 @@ def _train(
     held_out = max(1, len(latents) // 20)
     rng = np.random.default_rng((settings.seed, run.started_at))
     recent: list[Tensor] = []
-    fixed, static = math.log2(len(codebook)), float(static_bits(counts, indices[-held_out:]).mean())
+    fixed = math.log2(codebooks.shape[1])
+    static = float(static_bits(counts, indices[-held_out:]).mean())
 
     for step in run.each_step(lambda: {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "hyperprior"):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * group["factor"] * cosine(step, settings.steps, warmup=50)
         chosen = torch.from_numpy(rng.integers(0, len(latents) - held_out, settings.batch))
+        targets = indices[chosen].to(device)
         with autocast(device):
-            logits, _, _, z_bits = model(latents[chosen].to(device).float(), codebook)
-        targets = indices[chosen].flatten().to(device)
+            bits, z_bits = model(latents[chosen].to(device).float(), targets, codebooks)
         # z is nearly free at first: at full price it would die before the synthesis has learned to read it.
-        price = min(1.0, (step + 1) / max(1.0, settings.z_free * settings.steps))
-        loss = index_bits(logits, targets).mean() + price * z_bits / len(targets)
+        price = 1.0 if settings.start else min(1.0, (step + 1) / max(1.0, settings.z_free * settings.steps))
+        loss = (bits.sum() + price * z_bits) / targets.numel()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(networks, 1.0)
         optimizer.step()
         recent.append(loss)
         if (step + 1) % 100 == 0:
-            bits, z_bits = _held_out_bits(model, latents[-held_out:], indices[-held_out:], codebook, device)
+            index_bits, side_bits = _held_out_bits(model, latents[-held_out:], indices[-held_out:], codebooks, device)
             run.log(
                 step=step + 1,
                 seconds=run.seconds,
                 bits_per_index=mean_of(recent),
-                held_out_indices=bits,
-                held_out_z=z_bits,
+                held_out_indices=index_bits,
+                held_out_z=side_bits,
                 held_out_static=static,
-                held_out_saving_percent=100 * (1 - (bits + z_bits) / fixed),
+                held_out_saving_percent=100 * (1 - (index_bits + side_bits) / fixed),
             )
             recent.clear()
-    return model.cpu()
 
 
 @torch.inference_mode()
 def _held_out_bits(
-    model: Hyperprior, latents: Tensor, indices: Tensor, codebook: Tensor, device: str
+    model: Hyperprior, latents: Tensor, indices: Tensor, codebooks: Tensor, device: str
 ) -> tuple[float, float]:
-    """Ideal bits per index for the indices, and for z with rounding instead of noise."""
-    from hvqbench.vq.pee import anchor_logits
-
-    total, z_total = 0.0, 0.0
-    for latent, target in zip(latents.split(32), indices.split(32), strict=True):
-        z = model.analyse(latent.to(device).float()).round()
-        mean, log_precision = model.synthesise(z, (latent.shape[-2], latent.shape[-1]))
-        total += float(
-            index_bits(anchor_logits(mean, log_precision, codebook, model.bias), target.flatten().to(device)).sum()
-        )
-        z_total += float(model.z_bits(z).sum())
+    """Ideal bits per index for the indices and for z."""
+    total = z_total = 0.0
+    model.eval()
+    for latent, target in zip(latents.split(8), indices.split(8), strict=True):
+        bits, z_bits = model(latent.to(device).float(), target.to(device), codebooks)
+        total, z_total = total + float(bits.sum()), z_total + float(z_bits)
+    model.train()
     return total / indices.numel(), z_total / indices.numel()
 
 
 @torch.inference_mode()
-def _latents(tokenizer: Tokenizer, settings: IndexModelTraining, data: Path, device: str, cache: Path) -> Tensor:
+def _latents(tokenizer: BaseTokenizer, settings: IndexModelTraining, data: Path, device: str, cache: Path) -> Tensor:
     """Latents (N×D×h×w, float16) of random crops; kept beside the checkpoint, so that a resumed run sees the same."""
     if cache.exists():
         return torch.load(cache, weights_only=True)
@@ -169,9 +182,3 @@ def _latents(tokenizer: Tokenizer, settings: IndexModelTraining, data: Path, dev
     latents = torch.cat(parts)
     torch.save(latents, cache)
     return latents
-
-
-def _indices(latent: Tensor, codebook: Tensor) -> Tensor:
-    """Nearest codewords of one latent D×h×w: h×w."""
-    flat = latent.float().flatten(1).T
-    return nearest(flat, codebook.cpu()).view(latent.shape[1:])

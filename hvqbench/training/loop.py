@@ -56,7 +56,7 @@ class Average:
 
     def __init__(self, module: nn.Module, decay: float = 0.998) -> None:
         self.decay = decay
-        self.state = {name: t.detach().clone() for name, t in module.state_dict().items()}
+        self.state: dict[str, Tensor] = {name: t.detach().clone() for name, t in module.state_dict().items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:

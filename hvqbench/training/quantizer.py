@@ -9,36 +9,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hvqbench.vq.tokenizer import nearest, squared_distances
+from hvqbench.vq.distance import nearest, squared_distances
 
 
 class CodebookTrainer:
     """Owns the running statistics of a codebook (K×D) that it updates in place."""
 
-    def __init__(self, codebook: Tensor, decay: float = 0.99) -> None:
+    def __init__(self, codebook: Tensor, decay: float) -> None:
         self.codebook, self.decay = codebook, decay
         self.counts = codebook.new_zeros(len(codebook))
         self.sums = torch.zeros_like(codebook)
-        self.collected: list[Tensor] = []
-        self.ready = False
 
-    def state(self) -> dict[str, Tensor | bool]:
-        return {"counts": self.counts, "sums": self.sums, "ready": self.ready}
+    def state(self) -> dict[str, Tensor]:
+        return {"counts": self.counts, "sums": self.sums}
 
-    def restore(self, state: dict) -> None:
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor]) -> None:
         self.counts.copy_(state["counts"])
         self.sums.copy_(state["sums"])
-        self.ready = state["ready"]
 
     @torch.no_grad()
-    def collect(self, latents: Tensor) -> None:
-        """Keep latents (N×D) for :meth:`start`."""
-        self.collected = [*self.collected[-63:], latents.float().clone()]
+    def adopt(self, per_batch: float) -> None:
+        """Go on with the entries that the codebook has, all as frequent as the others, *per_batch* latents in all."""
+        self.counts.fill_(per_batch / len(self.codebook))
+        self.sums.copy_(self.codebook * self.counts[:, None])
 
     @torch.no_grad()
-    def start(self, iterations: int = 15) -> None:
-        """Lloyd's k-means over the collected latents, from random ones of them."""
-        data = torch.cat(self.collected)
+    def start(self, data: Tensor, per_batch: float, iterations: int = 15) -> None:
+        """Lloyd's k-means over latents N×D, from random ones of them; a training batch holds *per_batch* latents."""
         generator = torch.Generator().manual_seed(0)
         size = len(self.codebook)
         chosen = torch.randint(len(data), (size,), generator=generator)
@@ -53,11 +51,9 @@ class CodebookTrainer:
             if empty:
                 self.codebook[~used] = data[torch.randint(len(data), (empty,), generator=generator)]
         # Counts are kept at the scale of one batch, as the moving average will see them.
-        per_batch = len(data) / len(self.collected)
         counts, _ = _statistics(nearest(data, self.codebook), data, size)
         self.counts.copy_((counts / counts.sum() * per_batch).clamp_min(1e-3))
         self.sums.copy_(self.codebook * self.counts[:, None])
-        self.collected, self.ready = [], True
 
     @torch.no_grad()
     def update(self, latents: Tensor, indices: Tensor) -> None:
@@ -71,7 +67,7 @@ class CodebookTrainer:
     def revive(self, latents: Tensor, threshold: float = 0.05) -> int:
         """Move codewords used less than *threshold* times the mean to latents that are far from every codeword."""
         mean = self.counts.mean()
-        dead = (self.counts < threshold * mean).nonzero().flatten()[: len(latents) // 8]
+        dead = (self.counts < threshold * mean).nonzero().flatten()[: len(latents) // 4]
         if len(dead):
             latents = latents.float()
             misfit = latents.square().sum(1) + squared_distances(latents, self.codebook).min(1).values

@@ -1,14 +1,12 @@
-"""Training of a tokenizer: reconstruction, commitment, (late) adversarial and (later) rate loss.
+"""Training of tokenizers: reconstruction, commitment, (late) adversarial and (later) rate loss.
 
-With ``rate`` > 0 a hyperprior is trained beside the tokenizer from step ``rate_from`` on, and the gradient of its code
-length reaches the encoder (joint rate-distortion training). ``hvqbench train index-model`` then continues with that
-hyperprior on the finished tokenizer.
+One configuration trains one tokenizer, or several over one autoencoder. With ``rate`` > 0 a hyperprior is trained
+beside each of them from step ``rate_from`` on, and the gradient of its code length reaches the encoder (joint
+rate-distortion training). ``hvqbench train index-model`` then continues with that hyperprior on the finished tokenizer.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,31 +14,37 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hvqbench.training.card import tokenizer_on_kodak, write_card
+from hvqbench.training.family import Family, Quantized
 from hvqbench.training.loop import Average, Run, autocast, cosine, mean_of, read_config
 from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, hinge_loss
 from hvqbench.training.photos import Photos
-from hvqbench.training.quantizer import CodebookTrainer
-from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig
-from hvqbench.vq.pee import straight_through_bits
-from hvqbench.vq.tokenizer import Tokenizer, TokenizerConfig, nearest
+from hvqbench.vq.pee import RateMode
+from hvqbench.vq.tokenizer import Tokenizer, sha256
 
 
 @dataclass(frozen=True)
 class TokenizerTraining:
-    """Keys of a tokenizer's ``train.toml``.
+    """Keys of a ``train.toml`` of tokenizers.
+
+    ``tokenizer`` lists them: ``name``, ``share`` (images of every batch), ``decay`` of the codebook's moving average,
+    ``whole`` (how often all stages of a residual quantizer are kept), and the keys of
+    :class:`~hvqbench.vq.tokenizer.TokenizerConfig`; ``autoencoder`` has those of
+    :class:`~hvqbench.vq.tokenizer.AutoencoderConfig`. ``start`` is a folder, relative to the configuration, with an
+    earlier export to go on from; tokenizers that it lacks start afresh, their codebooks at step ``codebook_from``.
 
     ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms (``net``, ``weight`` and
     optionally ``crops``, ``window``); ``adversarial`` is the PatchGAN's weight, on after the fraction
-    ``adversarial_from`` of the steps; ``rate`` multiplies bits per pixel from step ``rate_from`` on, and over the
-    fraction ``z_free`` of the steps that are left the price of z's bits rises from nothing to full.
+    ``adversarial_from`` of the steps; ``rate`` multiplies bits per pixel from step ``rate_from`` on, its gradient as
+    ``rate_mode`` says, and over the fraction ``z_free`` of the steps that are left the price of z's bits rises from
+    nothing to full.
     """
 
-    model: dict[str, Any] = field(default_factory=dict)
+    tokenizer: tuple[dict[str, Any], ...]
+    autoencoder: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
     steps: int = 5000
-    batch: int = 8
     crop: int = 128
     learning_rate: float = 8e-4
     seed: int = 0
@@ -51,155 +55,134 @@ class TokenizerTraining:
     adversarial_from: float = 0.67
     rate: float = 0.0
     rate_from: int = 1000
+    rate_mode: RateMode = "ste"
     z_free: float = 0.3
     codebook_from: int = 300
     revive_every: int = 50
 
 
-def train_tokenizer(config: Path, data: Path, out: Path, device: str = "cpu", **overrides: Any) -> Path:
-    """Train, or continue to train, the tokenizer of *config* on the photos of *data*; returns the weights' path.
+def train_tokenizer(config: Path, data: Path, out: Path, device: str = "cpu", **overrides: Any) -> list[Path]:
+    """Train, or continue to train, the tokenizers of *config* on the photos of *data*; returns the weights' paths.
 
-    *out* receives ``checkpoint.pt`` and ``log.jsonl`` while it runs, ``tokenizer.safetensors`` (with joint training
-    ``hyperprior.safetensors`` too) at every checkpoint, and a model card at the end.
+    *out* receives ``checkpoint.pt`` and ``log.jsonl`` while it runs, at every checkpoint ``autoencoder.safetensors``
+    and for each tokenizer a folder with ``tokenizer.safetensors`` (with joint training ``hyperprior.safetensors`` too),
+    and a model card at the end.
     """
     settings = read_config(TokenizerTraining, config, overrides)
-    trainer = _Trainer(settings, Run(out, settings.steps), Photos(data, settings.crop), device)
+    start = (config.parent / settings.start).resolve() if settings.start else None
+    trainer = _Trainer(settings, Run(out, settings.steps), Photos(data, settings.crop), device, start)
     trainer.train()
-    path = trainer.export()
-    write_card(trainer.run, f"Tokenizer {out.name}", settings, data, device, tokenizer_on_kodak(Tokenizer.load(path)))
-    return path
+    paths = trainer.export()
+    facts: dict[str, str] = {}
+    for path in paths:
+        name = path.parent.name
+        facts |= {f"{name}: {key}": value for key, value in tokenizer_on_kodak(Tokenizer.load(path)).items()}
+    write_card(trainer.run, "Tokenizers", settings, data, device, facts)
+    return paths
 
 
 class _Trainer:
-    def __init__(self, settings: TokenizerTraining, run: Run, photos: Photos, device: str) -> None:
+    def __init__(self, settings: TokenizerTraining, run: Run, photos: Photos, device: str, start: Path | None) -> None:
         self.settings, self.run, self.photos, self.device = settings, run, photos, device
         torch.manual_seed(settings.seed)
-        self.model = Tokenizer(TokenizerConfig.parse(settings.model)).to(device)
-        self.model.to(memory_format=torch.channels_last)
-        self.codebook = CodebookTrainer(self.model.codebook)
-        self.average = Average(self.model)
+        state = run.restore()
+        self.family = Family(settings.autoencoder, settings.tokenizer, None if state else start, device)
+        self.family.to(memory_format=torch.channels_last)
+        self.batch = sum(member.share for member in self.family.members)
+        self.average = Average(self.family)
         terms = [dict(term) for term in settings.perceptual]
         self.perceptual = [(term.pop("weight"), PerceptualLoss(**term).to(device)) for term in terms]
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), settings.learning_rate, (0.9, 0.95), weight_decay=0.01
-        )
+        rates = (0.9, 0.95)
+        self.optimizer = torch.optim.AdamW(self.family.parameters(), settings.learning_rate, rates, weight_decay=0.01)
         self.judge = PatchDiscriminator().to(device)
         self.judge_optimizer = torch.optim.AdamW(self.judge.parameters(), settings.learning_rate / 4, (0.5, 0.9))
-        self.hyperprior = Hyperprior(HyperpriorConfig(self.model.config.dim, self.model.config.codewords)).to(device)
-        self.rate_optimizer = torch.optim.AdamW(self.hyperprior.parameters(), 1.5e-3, (0.9, 0.95), weight_decay=0.01)
-        state = run.restore()
+        self.rate_optimizer = torch.optim.AdamW(self.family.hyperpriors, 1.5e-3, rates, weight_decay=0.01)
         if state:
-            self.hyperprior.load_state_dict(state["hyperprior"])
-            self.rate_optimizer.load_state_dict(state["rate_optimizer"])
-            self.model.load_state_dict(state["model"])
-            self.average.state = {name: tensor.to(device) for name, tensor in state["average"].items()}
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.judge.load_state_dict(state["judge"])
-            self.judge_optimizer.load_state_dict(state["judge_optimizer"])
-            self.codebook.restore(state["codebook"])
+            self._restore(state)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.family.load_state_dict(state["family"])
+        self.average.state = {name: tensor.to(self.device) for name, tensor in state["average"].items()}
+        for member, values in zip(self.family.members, state["members"], strict=True):
+            member.restore(values)
+        for name in ("optimizer", "judge", "judge_optimizer", "rate_optimizer"):
+            getattr(self, name).load_state_dict(state[name])
 
     def state(self) -> dict[str, Any]:
         self.export()
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state,
-            "optimizer": self.optimizer.state_dict(),
-            "judge": self.judge.state_dict(),
-            "judge_optimizer": self.judge_optimizer.state_dict(),
-            "codebook": self.codebook.state(),
-            "hyperprior": self.hyperprior.state_dict(),
-            "rate_optimizer": self.rate_optimizer.state_dict(),
-        }
+        parts = ("family", "optimizer", "judge", "judge_optimizer", "rate_optimizer")
+        members = [member.state() for member in self.family.members]
+        return {"average": self.average.state, "members": members, **{n: getattr(self, n).state_dict() for n in parts}}
 
-    def export(self) -> Path:
-        averaged = Tokenizer(self.model.config)
-        averaged.load_state_dict(self.average.state)
-        path = self.run.out / "tokenizer.safetensors"
-        averaged.save(path)
+    def export(self) -> list[Path]:
+        """Write the averaged weights, and the hyperpriors where there are any."""
+        paths = self.family.export(self.run.out, self.average.state)
         if self.settings.rate > 0:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            copy.deepcopy(self.hyperprior).cpu().save(self.run.out / "hyperprior.safetensors", digest)
-        return path
+            for member, path in zip(self.family.members, paths, strict=True):
+                member.hyperprior.save(path.with_name("hyperprior.safetensors"), sha256(path))
+        return paths
 
     def train(self) -> None:
         settings = self.settings
         # A generator per start: after a resume the crops differ from those before, which is all that is asked of them.
         rng = np.random.default_rng((settings.seed, self.run.started_at))
         recent: dict[str, list[Tensor]] = {}
-        for step in self.run.each_step(self.state, "tokenizer"):
+        for step in self.run.each_step(self.state, "tokenizers"):
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.learning_rate * cosine(step, settings.steps)
             for group in self.rate_optimizer.param_groups:
                 group["lr"] = 1.5e-3 * cosine(step, settings.steps, floor=0.2)
+            if step == settings.codebook_from:
+                for member in self.family.members:
+                    if not member.ready:
+                        member.start()
             for name, value in self._step(step, rng).items():
                 recent.setdefault(name, []).append(value)
             if (step + 1) % 100 == 0:
-                used = float((self.codebook.counts > 0.05 * self.codebook.counts.mean()).float().mean())
+                used = {f"used-{member.name}": member.used() for member in self.family.members}
                 means = {name: mean_of(values) for name, values in recent.items()}
-                self.run.log(step=step + 1, seconds=self.run.seconds, codes_used=used, **means)
+                self.run.log(step=step + 1, seconds=self.run.seconds, **means, **used)
                 recent.clear()
 
     def _step(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         settings = self.settings
-        image = self.photos.batch(settings.batch, rng).to(self.device)
+        image = self.photos.batch(self.batch, rng).to(self.device)
         adversarial = settings.adversarial > 0 and step >= settings.adversarial_from * settings.steps
+        revive = (step + 1) % settings.revive_every == 0 and step < 0.6 * settings.steps
         with autocast(self.device):
-            latent = self.model.encode(image).float()
-            quantized, indices, commitment = self._quantize(latent, step)
-            output = self.model.decoder(quantized).float()
+            output, parts = self.family(image, revive)
+            shares = [member.share / self.batch for member in self.family.members]
+            commitment = torch.stack([w * part.commitment for w, part in zip(shares, parts, strict=True)]).sum()
             losses = {"l1": settings.l1 * (output - image).abs().mean(), "commitment": settings.commitment * commitment}
             for weight, term in self.perceptual:
                 losses[f"lpips-{term.lpips.pnet_type}"] = weight * term(output, image, rng)
             if settings.rate > 0 and step >= settings.rate_from:
-                # As in the index model's trainer: z is nearly free until the synthesis has learned to read it.
-                ramp = settings.z_free * (settings.steps - settings.rate_from)
-                bits = self._bits(latent, indices, z_price=min(1.0, (step + 1 - settings.rate_from) / max(1.0, ramp)))
-                losses["rate"] = settings.rate * bits / (image.shape[0] * settings.crop**2)
+                losses["rate"] = settings.rate * self._bpp(parts, step)
             if adversarial:
                 self.judge.requires_grad_(False)
                 losses["adversarial"] = -settings.adversarial * self.judge(output).mean()
         self.optimizer.zero_grad(set_to_none=True)
         self.rate_optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.family.parameters(), 1.0)
         self.optimizer.step()
         if "rate" in losses:
-            torch.nn.utils.clip_grad_norm_(self.hyperprior.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(self.family.hyperpriors, 1.0)
             self.rate_optimizer.step()
-        self.average.update(self.model, step)
+        self.average.update(self.family, step)
         if adversarial:
             losses["judge"] = self._train_judge(image, output.detach())
         return losses
 
-    def _bits(self, latent: Tensor, indices: Tensor, z_price: float) -> Tensor:
-        """Code length in bits of a batch's indices and z, differentiable in the latent."""
-        if not self.hyperprior.bias.any():
-            self.hyperprior.start_static(self.codebook.counts, self.model.codebook)
-        _, mean, log_precision, z_bits = self.hyperprior(latent, self.model.codebook)
-        flat = latent.permute(0, 2, 3, 1).reshape(len(indices), -1)
-        bias = self.hyperprior.bias
-        return (
-            straight_through_bits(flat, indices, mean, log_precision, self.model.codebook, bias).sum()
-            + z_price * z_bits
-        )
-
-    def _quantize(self, latent: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Straight-through entries, indices and commitment loss; before the codebook exists, the latent itself."""
-        batch, dim, height, width = latent.shape
-        flat = latent.permute(0, 2, 3, 1).reshape(-1, dim)
-        if not self.codebook.ready:
-            self.codebook.collect(flat.detach())
-            if step + 1 >= self.settings.codebook_from:
-                self.codebook.start()
-            return latent, torch.zeros(len(flat), dtype=torch.long, device=flat.device), latent.new_zeros(())
-        indices = nearest(flat.detach(), self.model.codebook)
-        entries = self.model.codebook[indices].clone()
-        self.codebook.update(flat.detach(), indices)
-        if (step + 1) % self.settings.revive_every == 0 and step < 0.6 * self.settings.steps:
-            self.codebook.revive(flat.detach())
-        commitment = functional.mse_loss(flat, entries)
-        straight_through = flat + (entries - flat).detach()
-        return straight_through.view(batch, height, width, dim).permute(0, 3, 1, 2), indices, commitment
+    def _bpp(self, parts: list[Quantized], step: int) -> Tensor:
+        """Bits per pixel of the batch."""
+        settings = self.settings
+        # As in the index model's trainer: z is nearly free until the synthesis has learned to read it.
+        ramp = max(1.0, settings.z_free * (settings.steps - settings.rate_from))
+        z_price = min(1.0, (step + 1 - settings.rate_from) / ramp)
+        members = zip(self.family.members, parts, strict=True)
+        bits = torch.stack([m.bits(part, settings.rate_mode, z_price) for m, part in members if m.ready])
+        return bits.sum() / (self.batch * settings.crop**2)
 
     def _train_judge(self, image: Tensor, output: Tensor) -> Tensor:
         self.judge.requires_grad_(True)

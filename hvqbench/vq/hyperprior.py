@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from hvqbench.vq.pee import anchor_logits
+from hvqbench.vq.pee import RateMode, code_length, index_bits
 from hvqbench.vq.weights import load_weights, save_weights
 
 Z_LIMIT = 31
@@ -26,16 +27,43 @@ MEAN_LIMIT = 16.0
 
 @dataclass(frozen=True)
 class HyperpriorConfig:
-    """Shape of a hyperprior for a latent of ``dim`` channels and ``codewords`` anchors."""
+    """Shape of a hyperprior for a latent of ``dim`` channels that is coded in ``stages`` of ``codewords`` anchors each.
+
+    ``context`` adds a two-pass checkerboard per stage (He et al., CVPR 2021, arXiv 2103.15306). ``head`` is ``anchor``
+    (the PEE) or ``free``, a K-way linear classifier that serves as its ablation only; ``bias`` says whether b_k is
+    learned or stays 0.
+    """
 
     dim: int = 16
     codewords: int = 1024
-    width: int = 128
+    stages: int = 1
+    width: int = 96
     z_channels: int = 6
+    context: bool = False
+    head: str = "anchor"
+    bias: bool = True
+
+
+class Context(nn.Module):
+    """Update of one stage's (mu, log 1/sigma^2) from what the decoder already knows around each position."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.known = nn.Conv2d(dim + 1, width, 5, padding=2)
+        self.features = nn.Conv2d(width, width, 1)
+        self.hidden = nn.Conv2d(width, width, 1)
+        self.out = nn.Conv2d(width, 2 * dim, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, known: Tensor) -> Tensor:
+        """Features B×W×h×w and known embeddings with their mask B×(D+1)×h×w to an update B×2D×h×w."""
+        hidden = functional.relu(self.known(known) + self.features(features))
+        return self.out(functional.relu(self.hidden(hidden)))
 
 
 class Hyperprior(nn.Module):
-    """Float networks of one hyperprior; ``bias`` holds b_k."""
+    """Float networks of one hyperprior; ``bias`` (stages×K) holds b_k."""
 
     def __init__(self, config: HyperpriorConfig) -> None:
         super().__init__()
@@ -63,42 +91,59 @@ class Hyperprior(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(width, 2 * dim, 3, padding=1),
         )
+        self.head = nn.Conv2d(width, 2 * dim * config.stages, 3, padding=1)
+        nn.init.normal_(self.head.weight, std=1e-2)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        if config.context:
+            self.context = nn.ModuleList(Context(dim, width) for _ in range(config.stages))
+        if config.head == "free":
+            self.free = nn.ModuleList(nn.Conv2d(width, config.codewords, 1) for _ in range(config.stages))
         self.z_mean = nn.Parameter(torch.zeros(config.z_channels))
         self.z_log_scale = nn.Parameter(torch.full((config.z_channels,), -0.5))
-        self.bias = nn.Parameter(torch.zeros(config.codewords))
-        last = self.synthesis[-1]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        nn.init.normal_(last.weight, std=1e-2)
-        nn.init.zeros_(last.bias)
+        self.bias = nn.Parameter(torch.zeros(config.stages, config.codewords), requires_grad=config.bias)
 
     @torch.no_grad()
-    def start_static(self, counts: Tensor, codebook: Tensor) -> None:
-        """Start as the static code of *counts* (K), at the precision of the codebook (K×D) as a whole.
+    def start_static(self, counts: Tensor, codebooks: Tensor) -> None:
+        """Start as the static code of *counts* (S×K), at the precision of each codebook (S×K×D) as a whole.
 
         A start at sigma -> infinity would be static too, but the gradient of mu is proportional to the precision.
         """
-        counts = counts.double() + 1
-        shares = counts / counts.sum()
-        mean = shares.float() @ codebook
-        precision = 1 / (shares.float() @ (codebook - mean).square()).clamp_min(1e-3)
-        last = self.synthesis[-1]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        last.bias.copy_(torch.cat([mean, precision.log()]))
-        self.bias.copy_(shares.log() + 0.5 * (codebook - mean).square() @ precision)
+        assert self.head.bias is not None
+        means, precisions, total = [], [], torch.zeros_like(codebooks[0, 0])
+        for stage, codebook in enumerate(codebooks):
+            shares = counts[stage].double() + 1
+            shares = (shares / shares.sum()).float()
+            mean = shares @ codebook
+            precision = 1 / (shares @ (codebook - mean).square()).clamp_min(1e-3)
+            if self.config.bias:
+                self.bias[stage] = shares.log() + 0.5 * (codebook - mean).square() @ precision
+            if self.config.head == "free":
+                head = self.free[stage]
+                nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+                head.bias.copy_(shares.log())  # type: ignore[operator, union-attr]
+            # mu stands for the whole embedding: what the stages before sent is subtracted from it.
+            total = total + mean
+            means.append(total)
+            precisions.append(precision.log())
+        pairs = zip(means, precisions, strict=True)
+        self.head.bias.copy_(torch.cat([part for pair in pairs for part in pair]))
 
     def analyse(self, latent: Tensor) -> Tensor:
         """Latent B×D×h×w to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""
         return self.analysis(latent).clamp(-Z_LIMIT, Z_LIMIT)
 
     def synthesise(self, z: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """z to (mu, log 1/sigma^2) of each position of a latent of *size* (h, w): two tensors N×D, row by row."""
-        out = self.synthesis(z)[..., : size[0], : size[1]].float()
-        mean, log_precision = out.permute(0, 2, 3, 1).reshape(-1, 2 * self.config.dim).chunk(2, 1)
-        return mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), log_precision.clamp(*LOG_PRECISION_LIMITS)
+        """z to features B×W×h×w and to parameters B×S·2D×h×w (mu, log 1/sigma^2 per stage) of a latent of *size*."""
+        features = self.synthesis(z)
+        height, width = size
+        return features[..., :height, :width], self.head(features)[..., :height, :width].float()
+
+    def shifted(self, parameters: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
+        """One stage's parameters B×2D×h×w to (mu - decoded, log 1/sigma^2), both N×D, row by row."""
+        mean, log_precision = parameters.chunk(2, 1)
+        mean = (mean - decoded).clamp(-MEAN_LIMIT, MEAN_LIMIT)
+        return rows(mean), rows(log_precision.clamp(*LOG_PRECISION_LIMITS))
 
     def z_bits(self, z: Tensor) -> Tensor:
         """Ideal code length of z (B×C×h×w, integer or with uniform noise) in bits, elementwise."""
@@ -110,18 +155,56 @@ class Hyperprior(nn.Module):
         mass = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
         return -mass.clamp_min(1e-9).log2()
 
-    def forward(self, latent: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Training pass: logits N×K, mean N×D, log_precision N×D, and the total bits of z (scalar).
+    def forward(
+        self, latent: Tensor, indices: Tensor, codebooks: Tensor, mode: RateMode = "hard", temperature: float = 0.1
+    ) -> tuple[Tensor, Tensor]:
+        """Bits of the indices (S×N, stage by stage) and of z (in all).
 
-        The rate of z is taken with uniform noise in place of rounding (Ballé et al., arXiv 1802.01436); the synthesis
-        sees rounded values with a straight-through gradient.
+        In training mode the rate of z is taken with uniform noise in place of rounding (Ballé et al., arXiv 1802.01436)
+        while the synthesis sees rounded values with a straight-through gradient; in evaluation both are rounded.
+
+        Parameters
+        ----------
+        latent
+            B×D×h×w, before quantization.
+        indices
+            B×S×h×w (int64), S at most ``stages``.
+        codebooks
+            At least S×K×D; gets no gradient.
+        mode, temperature
+            How the gradient of the bits reaches *latent*, see :func:`hvqbench.vq.pee.code_length`.
         """
         z = self.analyse(latent)
-        bits = self.z_bits(z + torch.rand_like(z) - 0.5).sum()
         rounded = z + (z.round() - z).detach()
-        height, width = latent.shape[-2:]
-        mean, log_precision = self.synthesise(rounded, (height, width))
-        return anchor_logits(mean, log_precision, codebook.detach(), self.bias), mean, log_precision, bits
+        z_bits = self.z_bits(z + torch.rand_like(z) - 0.5 if self.training else rounded).sum()
+        features, base = self.synthesise(rounded, (latent.shape[-2], latent.shape[-1]))
+        bits, decoded = [], torch.zeros_like(latent)
+        for stage in range(indices.shape[1]):
+            codebook = codebooks[stage].detach()
+            entries = functional.embedding(indices[:, stage], codebook).permute(0, 3, 1, 2)
+            mean, log_precision = self._stage(stage, features, base, decoded, entries)
+            target = indices[:, stage].flatten()
+            if self.config.head == "free":
+                bits.append(index_bits(rows(self.free[stage](features)), target))
+            else:
+                left, bias = rows(latent - decoded), self.bias[stage]
+                bits.append(code_length(mode, left, target, mean, log_precision, codebook, bias, temperature))
+            decoded = decoded + entries
+        return torch.stack(bits), z_bits
+
+    def _stage(
+        self, stage: int, features: Tensor, base: Tensor, decoded: Tensor, entries: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Both passes of a stage at once, which training can do because it knows all *entries*."""
+        size = 2 * self.config.dim
+        parameters = base[:, size * stage : size * (stage + 1)]
+        if self.config.context:
+            context, first = self.context[stage], first_pass((base.shape[-2], base.shape[-1]), base.device)
+            # In the very first pass nothing is known.
+            before = parameters + context(features, with_mask(decoded, entries, None)) if stage else parameters
+            after = parameters + context(features, with_mask(decoded, entries, first))
+            parameters = torch.where(first, before, after)
+        return self.shifted(parameters, decoded)
 
     def z_frequencies(self) -> Tensor:
         """Integer frequencies of z's values -Z_LIMIT … Z_LIMIT per channel (C×(2·Z_LIMIT+1), int64), for the coder."""
@@ -131,7 +214,7 @@ class Hyperprior(nn.Module):
         return (torch.exp2(-bits.double()) * 2**20).round().clamp_min(1).long()
 
     def save(self, path: Path, tokenizer: str) -> None:
-        """Write weights (fp16, but fp32 for the few that set probabilities) for the tokenizer with that fingerprint."""
+        """Write weights (fp16, but fp32 for the few that set probabilities) for the tokenizer with that digest."""
         precise = {"z_mean", "z_log_scale", "bias"}
         tensors = {name: t if name in precise else t.half() for name, t in self.state_dict().items()}
         tensors["z_frequencies"] = self.z_frequencies()
@@ -139,7 +222,7 @@ class Hyperprior(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> tuple[Hyperprior, Tensor, str]:
-        """The networks, z's integer frequencies, and the fingerprint of the tokenizer that they belong to."""
+        """The networks, z's integer frequencies, and the digest of the tokenizer that they belong to."""
         tensors, metadata = load_weights(path, "hyperprior", "tokenizer")
         frequencies = tensors.pop("z_frequencies")
         model = cls(HyperpriorConfig(**json.loads(metadata["hyperprior"])))
@@ -147,12 +230,34 @@ class Hyperprior(nn.Module):
         return model.eval(), frequencies, metadata["tokenizer"]
 
 
+def rows(values: Tensor) -> Tensor:
+    """B×C×h×w to N×C, row by row."""
+    return values.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def first_pass(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """The checkerboard's first half: bool h×w, True where row + column is even."""
+    height, width = size
+    return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 == 0
+
+
+def with_mask(decoded: Tensor, entries: Tensor, known: Tensor | None) -> Tensor:
+    """What :class:`Context` sees: B×(D+1)×h×w.
+
+    The embedding known at each position (*decoded*, from the stages before, plus this stage's *entries* where *known*,
+    a bool h×w, is True), and below it the mask of those positions; *known* is None before a stage's first pass.
+    """
+    mask = torch.zeros_like(decoded[:, :1]) if known is None else known.to(decoded).expand_as(decoded[:, :1])
+    return torch.cat([decoded + entries * mask, mask], 1)
+
+
 def log_frequencies(counts: Tensor) -> Tensor:
-    """Natural logarithm of relative frequencies from counts (K), each count raised by one."""
+    """Natural logarithm of relative frequencies from counts (…×K), each count raised by one."""
     counts = counts.double() + 1
-    return (counts / counts.sum()).log().float()
+    return (counts / counts.sum(-1, keepdim=True)).log().float()
 
 
 def static_bits(counts: Tensor, indices: Tensor) -> Tensor:
-    """Ideal code length in bits of *indices* under the relative frequencies of *counts*."""
-    return -log_frequencies(counts)[indices] / math.log(2)
+    """Ideal code length in bits of *indices* B×S×h×w under the relative frequencies of *counts* S×K."""
+    costs = -log_frequencies(counts) / math.log(2)
+    return torch.stack([costs[stage][indices[:, stage]] for stage in range(indices.shape[1])], 1)

@@ -12,9 +12,15 @@ this is the ideal static code of the frequencies f_k. Coding uses the integer ve
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional
+
+from hvqbench.vq.distance import squared_distances
+
+RateMode = Literal["hard", "ste", "soft"]
+"""How the gradient of a code length reaches the encoder, see :func:`code_length`."""
 
 
 def anchor_logits(mean: Tensor, log_precision: Tensor, codebook: Tensor, bias: Tensor) -> Tensor:
@@ -36,16 +42,37 @@ def index_bits(logits: Tensor, indices: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), indices, reduction="none") / math.log(2)
 
 
-def straight_through_bits(
-    latent: Tensor, indices: Tensor, mean: Tensor, log_precision: Tensor, codebook: Tensor, bias: Tensor
+def code_length(
+    mode: RateMode,
+    latent: Tensor,
+    indices: Tensor,
+    mean: Tensor,
+    log_precision: Tensor,
+    codebook: Tensor,
+    bias: Tensor,
+    temperature: float = 0.1,
 ) -> Tensor:
-    """Code length whose gradient reaches the encoder: the numerator is taken at y + sg(e_k - y).
+    """Bits per position (N), with the gradient towards the latent (N×D) that *mode* asks for.
 
-    The value equals :func:`index_bits`; the gradient pulls each latent towards its predicted mean, weighted by the
-    precision. The codebook gets none: its entries are fixed anchors.
+    ``hard``
+        none: the encoder learns through z alone.
+    ``ste``
+        the value of ``hard``, but the numerator is taken at y + sg(e_k - y), so that the rate pulls each latent towards
+        its predicted mean, weighted by the precision.
+    ``soft``
+        cross entropy of softmax(-||y - e_k||^2 / (temperature · s)) with the prediction, s being the codebook's mean
+        variance per dimension (RDVQ's relaxation, arXiv 2604.10546, with the PEE in place of its transformer).
+
+    The codebook gets no gradient in any mode: its entries are fixed anchors, and could otherwise collapse to save bits.
     """
     codebook = codebook.detach()
     logits = anchor_logits(mean, log_precision, codebook, bias).float()
+    if mode == "hard":
+        return index_bits(logits, indices)
+    if mode == "soft":
+        spread = codebook.var(0).mean()
+        target = (-squared_distances(latent, codebook) / (temperature * spread)).softmax(1)
+        return -(target * logits.log_softmax(1)).sum(1) / math.log(2)
     precision = log_precision.exp()
     entry = latent + (codebook[indices] - latent).detach()
     chosen = bias[indices] - 0.5 * (precision * entry.square()).sum(1) + (precision * mean * entry).sum(1)

@@ -1,14 +1,20 @@
-"""Tokenizers: a convolutional autoencoder around a codebook.
+"""Tokenizers: a convolutional autoencoder around one or more codebooks.
 
 An image (B×3×H×W, values in [-1, 1], sides multiples of ``factor``) becomes a latent (B×D×h×w), each latent vector is
-replaced by its nearest codebook entry, and the decoder paints the image from those entries alone (VQ-VAE, arXiv
-1711.00937; VQGAN, arXiv 2012.09841). All normalisation is per position, so a pixel depends on its neighbourhood only
-and an image of any size is coded like the crops of training.
+replaced by its nearest codebook entry (VQ-VAE, arXiv 1711.00937; VQGAN, arXiv 2012.09841), or by the sum of one entry
+per stage, each nearest to what the stages before left over (residual VQ, SoundStream, arXiv 2107.03312), and the
+decoder paints the image from those entries alone. All normalisation is per position, so a pixel depends on its
+neighbourhood only and an image of any size is coded like the crops of training.
+
+Tokenizers can share one :class:`Autoencoder`: what is a tokenizer's own is the way in to its latent, its codebooks, and
+the way out. Each level of the autoencoder halves the resolution, and a tokenizer of factor f uses those down to 1/f.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,20 +24,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hvqbench.errors import HvqbenchError
+from hvqbench.vq.base import BaseTokenizer
 from hvqbench.vq.weights import load_weights, save_weights
+
+TOKENIZER_FILE = "tokenizer.safetensors"
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
-    """Shape of a tokenizer; stored with its weights.
+class AutoencoderConfig:
+    """Widths and numbers of residual blocks, listed from the highest resolution (1/4) down."""
 
-    ``factor`` is the side of the patch that one index stands for (16: f16), ``codewords`` is K and ``dim`` is D. Widths
-    are listed from the highest resolution (1/4) down to 1/``factor``.
-    """
-
-    factor: int = 16
-    codewords: int = 1024
-    dim: int = 16
     encoder_widths: tuple[int, ...] = (64, 128, 256)
     encoder_blocks: tuple[int, ...] = (1, 2, 2)
     decoder_widths: tuple[int, ...] = (80, 160, 256)
@@ -39,16 +42,34 @@ class TokenizerConfig:
     head_width: int = 24
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> TokenizerConfig:
+    def parse(cls, values: Mapping[str, Any]) -> AutoencoderConfig:
         """From JSON or TOML values, whose tuples are lists."""
         shape: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**shape)
 
-    def __post_init__(self) -> None:
-        if 4 * 2 ** (len(self.encoder_widths) - 1) != self.factor or len(self.encoder_widths) != len(
-            self.decoder_widths
-        ):
-            raise ValueError(f"factor {self.factor} needs {self.factor.bit_length() - 2} widths, from 1/4 down")
+    def level(self, factor: int) -> int:
+        """Position in the lists of the level at 1/*factor*."""
+        level = factor.bit_length() - 3
+        if factor != 4 * 2**level or not 0 <= level < len(self.encoder_widths):
+            known = ", ".join(str(4 * 2**i) for i in range(len(self.encoder_widths)))
+            raise HvqbenchError(f"this autoencoder has no level at 1/{factor}; it has {known}")
+        return level
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """What is a tokenizer's own; stored with its weights.
+
+    ``factor`` is the side in pixels of the patch that one position stands for (16: f16), ``codewords`` is K, ``dim`` is
+    D, ``stages`` is the number of codebooks, ``encoder_blocks`` and ``decoder_blocks`` are residual blocks of its own.
+    """
+
+    factor: int = 16
+    codewords: int = 1024
+    dim: int = 16
+    stages: int = 1
+    encoder_blocks: int = 0
+    decoder_blocks: int = 0
 
 
 class ChannelNorm(nn.Module):
@@ -77,88 +98,128 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(functional.silu(self.conv1(self.norm(x))))
 
 
-class Encoder(nn.Sequential):
-    """Image B×3×H×W in [-1, 1] to latent B×D×H/f×W/f."""
+class Autoencoder(nn.Module):
+    """The levels that tokenizers share, between pixels and features.
 
-    def __init__(self, config: TokenizerConfig) -> None:
-        widths = config.encoder_widths
-        layers: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(48, widths[0], 3, padding=1)]
-        for level, (width, blocks) in enumerate(zip(widths, config.encoder_blocks, strict=True)):
-            if level:
-                layers.append(nn.Conv2d(widths[level - 1], width, 4, stride=2, padding=1))
-            layers += [ResidualBlock(width) for _ in range(blocks)]
-        layers += [ChannelNorm(widths[-1]), nn.Conv2d(widths[-1], config.dim, 1)]
-        super().__init__(*layers)
-
-
-class Decoder(nn.Sequential):
-    """Codebook entries B×D×h×w to an image B×3×(f·h)×(f·w), about [-1, 1].
-
-    The last two doublings are pixel shuffles with a convolution between them at half resolution: a single shuffle by 4
-    leaves a visible 4×4 grid.
+    The last two doublings towards the pixels are pixel shuffles with a convolution between them at half resolution: a
+    single shuffle by 4 leaves a visible 4×4 grid.
     """
 
-    def __init__(self, config: TokenizerConfig) -> None:
-        widths, blocks = config.decoder_widths[::-1], config.decoder_blocks[::-1]
-        layers: list[nn.Module] = [nn.Conv2d(config.dim, widths[0], 3, padding=1)]
-        for level, width in enumerate(widths):
-            if level:
-                layers += [nn.Conv2d(widths[level - 1], 4 * width, 1), nn.PixelShuffle(2)]
-            layers += [ResidualBlock(width) for _ in range(blocks[level])]
-        head = config.head_width
-        layers += [
-            ChannelNorm(widths[-1]),
-            nn.Conv2d(widths[-1], 4 * head, 3, padding=1),
-            nn.PixelShuffle(2),
-            nn.SiLU(),
-        ]
-        layers += [nn.Conv2d(head, 12, 3, padding=1), nn.PixelShuffle(2)]
-        super().__init__(*layers)
-
-
-class Tokenizer(nn.Module):
-    """Encoder, codebook (K×D, buffer) and decoder."""
-
-    codebook: Tensor
-
-    def __init__(self, config: TokenizerConfig) -> None:
+    def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
-        self.register_buffer("codebook", torch.zeros(config.codewords, config.dim))
+        widths, down, up = config.encoder_widths, nn.ModuleList(), nn.ModuleList()
+        for level, (width, blocks) in enumerate(zip(widths, config.encoder_blocks, strict=True)):
+            first = nn.Conv2d(widths[level - 1], width, 4, stride=2, padding=1)
+            start = [first] if level else [nn.PixelUnshuffle(4), nn.Conv2d(48, width, 3, padding=1)]
+            down.append(nn.Sequential(*start, *(ResidualBlock(width) for _ in range(blocks))))
+        widths, head = config.decoder_widths, config.head_width
+        for level, (width, blocks) in enumerate(zip(widths, config.decoder_blocks, strict=True)):
+            end: list[nn.Module] = [nn.Conv2d(width, 4 * widths[level - 1], 1), nn.PixelShuffle(2)]
+            if level == 0:
+                end = [ChannelNorm(width), nn.Conv2d(width, 4 * head, 3, padding=1), nn.PixelShuffle(2), nn.SiLU()]
+                end += [nn.Conv2d(head, 12, 3, padding=1), nn.PixelShuffle(2)]
+            up.append(nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)), *end))
+        self.down, self.up = down, up
+
+    def encode(self, image: Tensor, factors: Mapping[int, int]) -> dict[int, Tensor]:
+        """Features of a batch B×3×H×W in [-1, 1], part by part.
+
+        *factors* says how many images leave at which factor, the coarsest first: ``{16: 6, 8: 2}``. So tokenizers of
+        several factors train on one batch.
+        """
+        features, parts = image, {}
+        finest_first = sorted(factors)
+        for level, layer in enumerate(self.down):
+            features = layer(features)
+            factor = 4 * 2**level
+            if factor in factors:
+                stay = sum(factors[f] for f in finest_first if f > factor)
+                features, parts[factor] = features[:stay], features[stay:]
+                if not stay:
+                    break
+        return parts
+
+    def decode(self, parts: Mapping[int, Tensor]) -> Tensor:
+        """Features by the factor where they enter to one batch of images B×3×H×W, about [-1, 1], the coarsest first."""
+        features: list[Tensor] = []
+        for level in reversed(range(len(self.up))):
+            if 4 * 2**level in parts:
+                features.append(parts[4 * 2**level])
+            if features:
+                features = [self.up[level](torch.cat(features))]
+        return features[0]
+
+
+class Tokenizer(BaseTokenizer):
+    """An autoencoder, the way in to the latent, codebooks, and the way out; ``digest`` is its own file's sha256."""
+
+    def __init__(self, config: TokenizerConfig, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.config, self.autoencoder = config, autoencoder
+        level = autoencoder.config.level(config.factor)
+        inner, outer = autoencoder.config.encoder_widths[level], autoencoder.config.decoder_widths[level]
+        blocks = [ResidualBlock(inner) for _ in range(config.encoder_blocks)]
+        self.enter = nn.Sequential(*blocks, ChannelNorm(inner), nn.Conv2d(inner, config.dim, 1))
+        blocks = [ResidualBlock(outer) for _ in range(config.decoder_blocks)]
+        self.leave = nn.Sequential(nn.Conv2d(config.dim, outer, 3, padding=1), *blocks)
+        self.register_buffer("codebooks", torch.zeros(config.stages, config.codewords, config.dim))
 
     def encode(self, image: Tensor) -> Tensor:
         """Image B×3×H×W in [-1, 1] to the continuous latent B×D×h×w, before quantization."""
-        return self.encoder(image)
-
-    def embed(self, indices: Tensor) -> Tensor:
-        """Indices B×h×w to their codebook entries B×D×h×w."""
-        return functional.embedding(indices, self.codebook).permute(0, 3, 1, 2)
+        factor = self.config.factor
+        return self.enter(self.autoencoder.encode(image, {factor: len(image)})[factor])
 
     def decode(self, indices: Tensor) -> Tensor:
-        """Indices B×h×w to the image B×3×H×W in [-1, 1]."""
-        return self.decoder(self.embed(indices)).clamp(-1, 1)
+        """Indices B×S'×h×w, of the first S' stages, to the image B×3×H×W in [-1, 1]."""
+        features = self.leave(self.embed(indices))
+        return self.autoencoder.decode({self.config.factor: features}).clamp(-1, 1)
 
-    def save(self, path: Path) -> None:
-        """Write weights (fp16; the codebook in fp32, because its digits decide indices) and configuration."""
-        tensors = {name: t if name == "codebook" else t.half() for name, t in self.state_dict().items()}
-        save_weights(path, tensors, {"config": json.dumps(asdict(self.config))})
+    def save(self, path: Path, autoencoder: Path) -> None:
+        """Write what is the tokenizer's own (fp16; codebooks in fp32, because their digits decide indices).
+
+        *autoencoder* is the file that :func:`save_autoencoder` wrote; its place relative to *path* and its sha256 are
+        kept.
+        """
+        own = {name: t for name, t in self.state_dict().items() if not name.startswith("autoencoder.")}
+        tensors = {name: t if name == "codebooks" else t.half() for name, t in own.items()}
+        relative = Path(os.path.relpath(autoencoder, path.parent)).as_posix()
+        metadata = {"config": json.dumps(asdict(self.config)), "autoencoder": relative, "sha256": sha256(autoencoder)}
+        save_weights(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
         """Read what :meth:`save` wrote; a file of another kind or shape is an error that names it."""
-        tensors, metadata = load_weights(path, "config")
-        tokenizer = cls(TokenizerConfig.parse(json.loads(metadata["config"])))
-        tokenizer.load_state_dict({name: t.float() for name, t in tensors.items()})
+        tensors, metadata = load_weights(path, "config", "autoencoder", "sha256")
+        file = path.parent / metadata["autoencoder"]
+        tokenizer = cls(TokenizerConfig(**json.loads(metadata["config"])), load_autoencoder(file))
+        if sha256(file) != metadata["sha256"]:
+            raise HvqbenchError(
+                f"{path} belongs to another autoencoder than {file.resolve()}; fetch or train both again"
+            )
+        own = {name: t.float() for name, t in tensors.items()}
+        tokenizer.load_state_dict(own | {f"autoencoder.{n}": t for n, t in tokenizer.autoencoder.state_dict().items()})
+        tokenizer.digest = sha256(path)
         return tokenizer.eval()
 
 
-def nearest(latent: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest codebook entry: N×D, K×D -> N (int64)."""
-    return squared_distances(latent, codebook).argmin(1)
+def save_autoencoder(autoencoder: Autoencoder, path: Path) -> None:
+    """Write an autoencoder's weights (fp16) and configuration."""
+    tensors = {name: t.half() for name, t in autoencoder.state_dict().items()}
+    save_weights(path, tensors, {"autoencoder": json.dumps(asdict(autoencoder.config))})
 
 
-def squared_distances(latent: Tensor, codebook: Tensor) -> Tensor:
-    """Squared Euclidean distance up to a term that is equal for all entries: N×D, K×D -> N×K."""
-    return torch.addmm(codebook.square().sum(1), latent, codebook.T, alpha=-2)
+def load_autoencoder(path: Path) -> Autoencoder:
+    """Read what :func:`save_autoencoder` wrote."""
+    tensors, metadata = load_weights(path, "autoencoder")
+    autoencoder = Autoencoder(AutoencoderConfig.parse(json.loads(metadata["autoencoder"])))
+    autoencoder.load_state_dict({name: t.float() for name, t in tensors.items()})
+    return autoencoder.eval()
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise HvqbenchError(f"cannot read weights {path}: {error}; fetch or train them again") from None
