@@ -1,7 +1,8 @@
 # make demo    the VQ codecs and JPEG on eight sample photographs, with a figure and a table: some minutes, no data needed
 # make test    the tests
 # make check   lint, format and types
-# make bench   all codecs on Kodak: hours
+# make bench   how long the parts of the VQ codecs, JPEG and the metrics take, on a machine that does nothing else
+# make kodak   all codecs on Kodak: hours
 # make clean   remove what these made, but for .venv and results
 #
 # Each makes .venv first if it is not there. It takes the first Python from 3.11 on; name another with
@@ -18,7 +19,7 @@ L_POINTS := 0,0.8,3.2
 JPEG_POINTS := 5,10,30
 DEMO := $(BIN)/hvqbench run --dataset sample --metric $(METRICS) --results demo/results
 
-.PHONY: all .venv demo test check bench clean
+.PHONY: all .venv demo test check bench kodak clean
 all: test
 
 .venv: .venv/.installed
@@ -61,7 +62,12 @@ check: .venv
 	@$(BIN)/mypy
 
 bench: .venv
-	@echo "Running $(SHIPPED) on Kodak into results. To stop is safe: make bench goes on where it stopped."
+	@echo "Timing the parts of the VQ codecs, JPEG and the metrics: some minutes. Let the machine do nothing else."
+	@$(BIN)/python -m pytest -q tests/benchmarks/bench_*.py \
+	  --benchmark-columns=median,iqr,min,rounds --benchmark-sort=fullname --benchmark-time-unit=ms
+
+kodak: .venv
+	@echo "Running $(SHIPPED) on Kodak into results. To stop is safe: make kodak goes on where it stopped."
 	$(BIN)/hvqbench run --codec $(SHIPPED) --dataset kodak --results results
 	$(BIN)/hvqbench report --results results --out report
 

@@ -103,11 +103,21 @@ def run(
     results: Results = Path("results"),
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once; above 1 no speed is shown.")] = 1,
     rerun: Annotated[str, typer.Option("--rerun", help="What to measure: missing, failed, all or never.")] = "missing",
+    timing: Annotated[bool, typer.Option("--timing", help="Measure time and memory, instead of quality.")] = False,
+    repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="How often to time each call; 3.")] = None,
     device: Device = "cpu",
     catalog: CatalogOption = None,
 ) -> None:
     """Run codecs over a data set. Run it again to resume."""
     _use_catalog(catalog)
+    if timing:
+        if jobs > 1:
+            raise HvqbenchError(f"--timing with --jobs {jobs}: calls side by side are no speed; leave --jobs out")
+        if metric or rerun != "missing":
+            raise HvqbenchError("--timing measures all times anew, and no quality: leave --metric and --rerun out")
+        _time(codec, dataset, points, limit=limit, results=results, device=device, **_given(repeats=repeats))
+    if repeats:
+        raise HvqbenchError("--repeats is how often --timing times each call: add --timing, or leave it out")
     from hvqbench.bench import run as run_codecs
     from hvqbench.bench.summary import exit_code, summarize
 
@@ -123,6 +133,16 @@ def run(
         limit=limit,
     )
     typer.echo(summarize(rows))
+    raise typer.Exit(exit_code(rows))
+
+
+def _time(codec: list[str], dataset: str, points: list[str] | None, **options: Any) -> None:
+    from hvqbench.bench.summary import exit_code, summarize_timing
+    from hvqbench.bench.timing import time_codecs
+
+    chosen = _numbers(points) if points else None
+    rows = time_codecs(_split(codec, "codec"), dataset, points=chosen, **options)
+    typer.echo(summarize_timing(rows))
     raise typer.Exit(exit_code(rows))
 
 
@@ -168,6 +188,23 @@ def report(
 
     files = make_report(read_results(results), out, anchor)
     typer.echo("\n".join(str(path) for path in (files.markdown, *files.figures, *files.tables)))
+
+
+@app.command()
+def inspect(
+    codec: Codecs,
+    dataset: Annotated[str, typer.Option("--dataset", help="A data set's id, or a folder of images.")],
+    point: Annotated[float, typer.Option("--point", min=0, help="L at which the indices are chosen.")] = 0,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for tables, figures and maps of the bits.")] = None,
+    device: Device = "cpu",
+    catalog: CatalogOption = None,
+) -> None:
+    """VQ codecs' indices: use of the codebook, and what they cost under which code."""
+    _use_catalog(catalog)
+    from hvqbench.report.indices import inspect_codecs
+
+    typer.echo(inspect_codecs(_split(codec, "codec"), dataset, point, limit, out, device), nl=False)
 
 
 @app.command()
@@ -236,6 +273,21 @@ def train_index_model(
     from hvqbench import training
 
     typer.echo(training.train_index_model(config, data, _run_folder(config, out), device, **_given(steps=steps)))
+
+
+@app.command()
+def ablate(
+    specification: Annotated[Path, typer.Argument(metavar="SPEC", help="Variants, like reports/ablations.toml.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the variants and the table.")] = Path("runs/ablations"),
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Measure on this, not on the SPEC's.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only on the first so many images.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Train variants of the VQ codec and compare them. Run it again to resume."""
+    from hvqbench import training
+
+    typer.echo(training.ablate(specification, data, out, dataset, limit, device).read_text(encoding="utf-8"), nl=False)
 
 
 def _run_folder(config: Path, out: Path | None) -> Path:

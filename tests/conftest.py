@@ -34,42 +34,50 @@ def backbones() -> None:
 def vq_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalog with small, untrained VQ codecs: fast, and hard on the coder, since nothing is where the prior expects.
 
-    ``tiny-fixed``, ``tiny-huffman``, ``tiny-static`` and ``tiny-hyperprior`` share one tokenizer; ``other-hyperprior``
-    has the same shape and other weights.
+    ``tiny-``, ``rvq-`` (three stages) and ``large-`` (512 codewords) are followed by ``fixed``, ``huffman``,
+    ``static``, ``hyperprior`` or ``context``, which share the tokenizer ``tokenizers/tiny`` and so on;
+    ``other-hyperprior`` has the shape of ``tiny-hyperprior`` and other weights.
     """
-    import hashlib
-
     import torch
 
     from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig
-    from hvqbench.vq.tokenizer import Tokenizer, TokenizerConfig
+    from hvqbench.vq.tokenizer import Autoencoder, AutoencoderConfig, Tokenizer, TokenizerConfig, save_autoencoder
     from hvqbench.vq.weights import save_weights
 
     root = tmp_path_factory.mktemp("catalog")
-    folder = root / "codecs" / "tokenizers" / "tiny"
+    tokenizers = root / "codecs" / "tokenizers"
     torch.manual_seed(7)
-    widths = {"encoder_widths": (8, 12, 16), "decoder_widths": (8, 12, 16), "head_width": 4}
-    blocks = {"encoder_blocks": (1, 1, 1), "decoder_blocks": (1, 1, 1)}
-    tokenizer = Tokenizer(TokenizerConfig(factor=16, codewords=37, dim=5, **widths, **blocks))
-    tokenizer.codebook.normal_(std=0.3)
-    tokenizer.save(folder / "tokenizer.safetensors")
-    digest = hashlib.sha256((folder / "tokenizer.safetensors").read_bytes()).hexdigest()
-    counts = torch.arange(37) ** 2
-    save_weights(folder / "frequencies.safetensors", {"counts": counts}, {"tokenizer": digest})
-    models = {"fixed": "", "huffman": "frequencies", "static": "frequencies", "hyperprior": "tiny", "other": "other"}
-    for name, weights in models.items():
-        kind = "hyperprior" if name == "other" else name
-        codec = root / "codecs" / ("other-hyperprior" if name == "other" else f"tiny-{name}")
-        codec.mkdir()
-        text = 'adapter = "vq"\nsummary = "test"\npoints = [0, 0.1]\npoint_name = "L"\n[options]\n'
-        text += f'index_model = "{kind}"\ntokenizer = "../tokenizers/tiny"\n'
-        if weights:
-            text += f'weights = "../tokenizers/tiny/{weights}.safetensors"\n'
-        (codec / "codec.toml").write_text(text)
-        if kind == "hyperprior":
-            model = Hyperprior(HyperpriorConfig(dim=5, codewords=37, width=16, z_channels=3))
+    autoencoder = Autoencoder(AutoencoderConfig((8, 12, 16), (1, 1, 1), (8, 12, 16), (1, 1, 1), head_width=4))
+    save_autoencoder(autoencoder, tokenizers / "autoencoder.safetensors")
+
+    def write_codec(name: str, tokenizer: str, kind: str, **options: object) -> None:
+        folder = root / "codecs" / name
+        folder.mkdir()
+        lines = ['adapter = "vq"', 'summary = "test"', "points = [0, 0.1]", 'point_name = "L"', "[options]"]
+        lines += [f'index_model = "{kind}"', f'tokenizer = "../tokenizers/{tokenizer}"']
+        lines += [f'{key} = "../tokenizers/{tokenizer}/{file}.safetensors"' for key, file in options.items()]
+        (folder / "codec.toml").write_text("\n".join(lines) + "\n")
+
+    for family, shape in {"tiny": (37, 5, 1), "rvq": (37, 5, 3), "large": (512, 4, 1)}.items():
+        codewords, dim, stages = shape
+        tokenizer = Tokenizer(TokenizerConfig(16, codewords, dim, stages), autoencoder)
+        tokenizer.codebooks.normal_(std=0.3)
+        tokenizer.save(tokenizers / family / "tokenizer.safetensors", tokenizers / "autoencoder.safetensors")
+        digest = Tokenizer.load(tokenizers / family / "tokenizer.safetensors").digest
+        counts = (torch.arange(codewords) ** 2).expand(stages, codewords)
+        save_weights(tokenizers / family / "frequencies.safetensors", {"counts": counts}, {"tokenizer": digest})
+        for name in ("hyperprior", "context", *(["other"] if family == "tiny" else [])):
+            model = Hyperprior(HyperpriorConfig(dim, codewords, stages, 16, 3, context=name == "context"))
             with torch.no_grad():
-                model.synthesis[-1].weight.normal_(std=0.3)
-                model.analysis[-1].weight.mul_(20)
-            model.save(folder / f"{weights}.safetensors", digest)
+                model.head.weight.normal_(std=0.3)
+                model.analysis[-1].weight.mul_(20)  # type: ignore[operator, union-attr]
+                for context in model.context if name == "context" else ():
+                    context.out.weight.normal_(std=0.3)  # type: ignore[operator, union-attr]
+            model.save(tokenizers / family / f"{name}.safetensors", digest)
+        write_codec(f"{family}-fixed", family, "fixed")
+        write_codec(f"{family}-huffman", family, "huffman", weights="frequencies")
+        write_codec(f"{family}-static", family, "static", weights="frequencies")
+        for name in ("hyperprior", "context"):
+            write_codec(f"{family}-{name}", family, "hyperprior", weights=name, frequencies="frequencies")
+    write_codec("other-hyperprior", "tiny", "hyperprior", weights="other", frequencies="frequencies")
     return root

@@ -65,7 +65,7 @@ def test_links_and_images_exist(path: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    linked = set(re.findall(r"\]\((\w+\.md)\)", page("index.md")))
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", page("index.md")))
     assert linked == {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
 
 
@@ -182,6 +182,13 @@ def test_columns_are_those_of_the_store() -> None:
     assert documented.keys() == {*FRONT, *TEXT, *INTEGER, "bytes.<stream>"}
 
 
+def test_columns_are_those_of_a_timing_pass() -> None:
+    from hvqbench.bench.timing import FRONT
+
+    documented = table(section(page("timing.md"), "What does each column mean?"))
+    assert documented.keys() >= {*FRONT, "encode_s.<stage>", "decode_s.<stage>"}
+
+
 def test_values_of_rerun() -> None:
     from hvqbench.bench.plan import RERUN
 
@@ -204,7 +211,9 @@ def test_keys_of_a_training(title: str, kind: str) -> None:
     documented = table(section(page("training.md"), f"The keys of {title}'s train.toml"))
     assert documented.keys() == {field.name for field in fields}
     for field in fields:
-        if isinstance(field.default, int | float):
+        if isinstance(field.default, bool):
+            assert documented[field.name][0] == str(field.default).lower(), field.name
+        elif isinstance(field.default, int | float):
             assert float(documented[field.name][0]) == field.default, field.name
 
 

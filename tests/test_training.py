@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from hvqbench.analysis.indices import stage_counts
 from hvqbench.errors import HvqbenchError
 from hvqbench.training.index_model import train_index_model
 from hvqbench.training.loop import Average, Run, cosine, read_config
 from hvqbench.training.photos import Photos
 from hvqbench.training.quantizer import CodebookTrainer
 from hvqbench.training.tokenizer import TokenizerTraining, train_tokenizer
-from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig, first_pass
+from hvqbench.vq.distance import nearest
+from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig, first_pass, static_bits
 from hvqbench.vq.tokenizer import Tokenizer
 
 TOKENIZER = """
@@ -26,7 +28,7 @@ learning_rate = 4e-3
 perceptual = []
 adversarial = 0.1
 adversarial_from = 0.9
-rate = 1.0
+rate = 0.05
 rate_from = 60
 codebook_from = 20
 [autoencoder]
@@ -62,7 +64,7 @@ crop = 64
 crops = 60
 width = 12
 z_channels = 2
-learning_rate = 5e-3
+learning_rate = 3e-3
 """
 
 
@@ -119,7 +121,10 @@ def test_more_stages_leave_less(trained: Path, photos: Path) -> None:
     assert left[1] < left[0]
 
 
-def test_training_goes_on_from_an_export(trained: Path, photos: Path, tmp_path: Path) -> None:
+def test_training_goes_on_from_an_export(
+    trained: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HVQBENCH_DATA", raising=False)
     start = trained / "tokenizers"
     (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\n' + TOKENIZER.replace("dim = 3", "dim = 5"))
     with pytest.raises(HvqbenchError, match="'fine' has another shape"):
@@ -183,6 +188,23 @@ def test_rate_reaches_the_latent_as_the_mode_says(mode: str) -> None:
     model.analysis[-1].weight.data.zero_()
     gradient = torch.autograd.grad(model(latent, indices, codebooks, mode)[0].sum(), latent)[0]
     assert (float(gradient.abs().sum()) > 0) == (mode != "hard")
+
+
+def test_hyperprior_starts_near_the_static_code_at_every_stage() -> None:
+    torch.manual_seed(0)
+    data, stages = 2 * torch.randn(16384, 4) + 1, []
+    left, codebooks = data, torch.zeros(3, 32, 4)
+    for codebook in codebooks:
+        CodebookTrainer(codebook, decay=0.99).start(left, per_batch=512)
+        stages.append(nearest(left, codebook))
+        left = left - codebook[stages[-1]]
+    indices = torch.stack(stages).view(3, 128, 128)[None]
+    counts = stage_counts(indices, 32)
+    model = Hyperprior(HyperpriorConfig(dim=4, codewords=32, stages=3, width=8, z_channels=2)).eval()
+    model.start_static(counts, codebooks)
+    bits, _ = model(data.T.view(1, 4, 128, 128), indices, codebooks)
+    static = static_bits(counts, indices)
+    assert torch.allclose(bits.mean(1), static.mean((0, 2, 3)), rtol=0.1)
 
 
 def test_context_starts_without_effect_and_sees_only_what_is_decoded() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import shutil
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from hvqbench.adapters.vq import VQCodec
 from hvqbench.catalog import load_codec
-from hvqbench.codec import Codec
-from hvqbench.errors import BitstreamError, HvqbenchError
+from hvqbench.errors import HvqbenchError
+from hvqbench.timing import record
+from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig
+from hvqbench.vq.weights import save_weights
 
-KINDS = ["fixed", "huffman", "static", "hyperprior"]
+FAMILIES, KINDS = ["tiny", "rvq", "large"], ["fixed", "huffman", "static", "hyperprior", "context"]
+CODECS = [f"{family}-{kind}" for family in FAMILIES for kind in KINDS]
+STAGES = {"tiny": 1, "rvq": 3, "large": 1}
 SIZES = [(1, 1), (1, 40), (3, 700), (16, 16), (65, 129)]
 
 
@@ -26,167 +32,130 @@ def photo(height: int, width: int) -> np.ndarray:
 
 
 @pytest.fixture
-def codecs(vq_catalog: Path) -> dict[str, Codec]:
-    return {kind: load_codec(f"{vq_catalog}/codecs/tiny-{kind}") for kind in KINDS}
+def load(vq_catalog: Path) -> Callable[[str], VQCodec]:
+    def load_vq(name: str) -> VQCodec:
+        codec = load_codec(f"{vq_catalog}/codecs/{name}")
+        assert isinstance(codec, VQCodec)
+        return codec
+
+    return load_vq
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def variant(catalog: Path, target: Path, name: str, *lines: str) -> VQCodec:
+    """The codec *name* of a copy of the catalog, with more options."""
+    if not target.exists():
+        shutil.copytree(catalog / "codecs", target)
+    toml = target / name / "codec.toml"
+    toml.write_text("\n".join([toml.read_text(), *lines]) + "\n")
+    codec = load_codec(str(toml))
+    assert isinstance(codec, VQCodec)
+    return codec
+
+
+@pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("size", SIZES)
-def test_round_trip_of_any_size(codecs: dict[str, Codec], kind: str, size: tuple[int, int]) -> None:
-    codec, image = codecs[kind], photo(*size)
-    stream = codec.encode(image, 0.05)
-    decoded = codec.decode(stream.data)
-    assert decoded.shape == image.shape
-    assert decoded.dtype == np.uint8
-    assert codec.digest(stream.data, decoded) == stream.digest
-    assert sum(s.bytes for s in stream.ledger.values()) == len(stream.data)
+def test_round_trip_of_any_size(load: Callable[[str], VQCodec], name: str, size: tuple[int, int]) -> None:
+    codec, image = load(name), photo(*size)
+    for point in (0, 0.02):
+        stream = codec.encode(image, point)
+        decoded = codec.decode(stream.data)
+        assert decoded.shape == image.shape
+        assert decoded.dtype == np.uint8
+        assert codec.digest(stream.data, decoded) == stream.digest
+        assert sum(s.bytes for s in stream.ledger.values()) == len(stream.data)
 
 
-def test_at_l_zero_all_index_models_send_the_same_indices(codecs: dict[str, Codec]) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_at_l_zero_all_index_models_send_the_same_indices(load: Callable[[str], VQCodec], family: str) -> None:
     image = photo(100, 140)
-    digests = {codec.encode(image, 0).digest for codec in codecs.values()}
-    assert len(digests) == 1
-    assert codecs["fixed"].encode(image, 0).ledger["indices"].bytes == -(-7 * 9 * 6 // 8)
+    streams = {kind: load(f"{family}-{kind}").encode(image, 0) for kind in KINDS}
+    assert len({stream.digest for stream in streams.values()}) == 1
+    indices = load(f"{family}-context").decode_indices(streams["context"].data)
+    assert indices.shape == (STAGES[family], 7, 9)
+    bits = {"tiny": 6, "rvq": 6, "large": 9}[family]
+    assert streams["fixed"].ledger["indices"].bytes == -(-indices.size * bits // 8)
 
 
-@pytest.mark.parametrize("kind", ["huffman", "static", "hyperprior"])
-def test_a_larger_l_costs_fewer_bits(codecs: dict[str, Codec], kind: str) -> None:
-    codec, image = codecs[kind], photo(256, 256)
-    bits = [codec.encode(image, weight).ideal_bits for weight in (0, 0.02, 0.1, 1, 10)]
-    assert bits == sorted(bits, reverse=True)
-    assert bits[-1] < bits[0]
+@pytest.mark.parametrize("name", [name for name in CODECS if not name.endswith("fixed")])
+def test_a_larger_l_costs_fewer_bits(load: Callable[[str], VQCodec], name: str) -> None:
+    encode = load(name).encoder(photo(256, 256))
+    sizes = [len(encode(weight).data) for weight in (0, 0.02, 0.1, 1, 10)]
+    assert all(later <= 1.02 * earlier for earlier, later in pairwise(sizes))
+    assert sizes[-1] < sizes[0]
 
 
-def test_an_image_dearer_than_fixed_length_is_sent_fixed_length(codecs: dict[str, Codec]) -> None:
-    """The untrained hyperprior is worse than nothing; never worse than fixed length is the promise."""
-    image = photo(256, 256)
-    assert len(codecs["hyperprior"].encode(image, 0).data) <= len(codecs["fixed"].encode(image, 0).data)
+def test_one_image_at_many_points_is_what_each_point_alone_is(load: Callable[[str], VQCodec]) -> None:
+    codec, image = load("rvq-context"), photo(80, 120)
+    encode = codec.encoder(image)
+    for point in (0.1, 0, 0.02):
+        assert encode(point) == codec.encode(image, point)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "other model"])
-def test_a_bad_stream_is_one_clear_line(codecs: dict[str, Codec], vq_catalog: Path, damage: str) -> None:
-    codec = codecs["hyperprior"]
-    good = codec.encode(photo(64, 64), 0).data
-    flipped = bytearray(good)
-    flipped[len(good) // 2] ^= 4
-    other = load_codec(f"{vq_catalog}/codecs/other-hyperprior").encode(photo(64, 64), 0).data
-    bad = {
-        "truncated": good[:-5],
-        "flipped": bytes(flipped),
-        "empty": b"",
-        "foreign": b"RIFF" + good,
-        "other model": other,
-    }
-    with pytest.raises(BitstreamError) as caught:
-        codec.decode(bad[damage])
-    assert "\n" not in str(caught.value)
-    assert codec.id in str(caught.value)
+@pytest.mark.parametrize("name", ["rvq-fixed", "rvq-huffman", "rvq-static", "rvq-hyperprior", "rvq-context"])
+def test_first_stages_are_painted_without_the_rest(load: Callable[[str], VQCodec], name: str) -> None:
+    codec, image = load(name), photo(64, 96)
+    data = codec.encode(image, 0).data
+    indices = torch.from_numpy(codec.decode_indices(data)).long()
+    for stages in (1, 2, 3):
+        expected = codec.tokenizer.decode(indices[None, :stages])[0]
+        pixels = ((expected + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).byte().detach().numpy()
+        assert np.array_equal(codec.decode(data, stages=stages), pixels)
+    assert np.array_equal(codec.decode(data), codec.decode(data, stages=9))
+    with pytest.raises(HvqbenchError, match="0 stages"):
+        codec.decode(data, stages=0)
 
 
-def test_a_payload_that_lies_is_refused(codecs: dict[str, Codec]) -> None:
-    """A valid container around a payload of the wrong length, for every index model."""
-    from hvqbench.vq.container import Container, pack
-
-    for codec in codecs.values():
-        stream = pack(Container(256, 256, 0, b"\xff" * 5), codec.model_fingerprint)  # type: ignore[attr-defined]
-        with pytest.raises(BitstreamError):
-            codec.decode(stream)
-
-
-def test_hyperprior_of_another_tokenizer_is_refused(vq_catalog: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from hvqbench.vq.tokenizer import Tokenizer
-
-    shutil.copytree(vq_catalog / "codecs", tmp_path / "codecs")
-    path = tmp_path / "codecs/tokenizers/tiny/tokenizer.safetensors"
-    tokenizer = Tokenizer.load(path)
-    tokenizer.codebook += 0.1
-    tokenizer.save(path)
-    with pytest.raises(HvqbenchError, match="was trained for tokenizer"):
-        load_codec(f"{tmp_path}/codecs/tiny-hyperprior").prepare()
+def test_the_option_stages_limits_what_is_sent(vq_catalog: Path, tmp_path: Path) -> None:
+    image = photo(64, 96)
+    codec = variant(vq_catalog, tmp_path / "codecs", "rvq-hyperprior", "stages = 2")
+    whole = load_codec(f"{vq_catalog}/codecs/rvq-hyperprior").encode(image, 0)
+    short = codec.encode(image, 0)
+    assert codec.decode_indices(short.data).shape[0] == 2
+    assert len(short.data) < len(whole.data)
+    # The same model: each reads the other's streams, and the first stages are the same ones.
+    assert np.array_equal(codec.decode(whole.data, stages=2), codec.decode(short.data))
+    wrong = variant(vq_catalog, tmp_path / "wrong", "rvq-hyperprior", "stages = 0")
+    with pytest.raises(HvqbenchError, match="stages = 0 is no whole number"):
+        wrong.encode(image, 0)
 
 
-def test_missing_weights_are_said_with_a_remedy(tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    text = 'adapter = "vq"\nsummary = "test"\npoints = [0]\npoint_name = "L"\n[options]\nindex_model = "fixed"\n'
-    (folder / "codec.toml").write_text(text + 'tokenizer = "nowhere"\n')
-    assert "missing" in str(load_codec(str(folder)).unavailable())
+def test_each_image_goes_the_shortest_way(vq_catalog: Path, tmp_path: Path) -> None:
+    """Own model, static and fixed length each win somewhere, and the winner is never longer than either baseline."""
+    folder = tmp_path / "codecs/tokenizers/large"
+    codec = variant(vq_catalog, tmp_path / "codecs", "large-hyperprior")
+    flat, noise = np.full((128, 128, 3), 200, np.uint8), np.random.default_rng(0).integers(0, 256, (128, 128, 3))
+    images = {0: photo(128, 128), 2: flat, 1: noise.astype(np.uint8)}
+    counts = {}
+    for mode, image in images.items():
+        indices = codec.decode_indices(codec.encode(image, 0).data)
+        counts[mode] = torch.from_numpy(np.bincount(indices.ravel(), minlength=512))[None]
+    tokenizer = codec.tokenizer
+    model = Hyperprior(HyperpriorConfig(4, 512, 1, 16, 3))
+    model.start_static(1000 * counts[0], tokenizer.codebooks)
+    model.analysis[-1].weight.data.zero_()  # type: ignore[union-attr, operator]
+    model.save(folder / "hyperprior.safetensors", tokenizer.digest)
+    save_weights(folder / "frequencies.safetensors", {"counts": 1000 * counts[2]}, {"tokenizer": tokenizer.digest})
+
+    codecs = {kind: load_codec(f"{tmp_path}/codecs/large-{kind}") for kind in ("hyperprior", "static", "fixed")}
+    for mode, image in images.items():
+        for point in (0, 0.001):
+            sizes = {kind: len(codec.encode(image, point).data) for kind, codec in codecs.items()}
+            stream = codecs["hyperprior"].encode(image, point)
+            assert stream.data[2] & 7 == mode
+            assert sizes["hyperprior"] == min(sizes.values())
+            decoded = codecs["hyperprior"].decode(stream.data)
+            assert codecs["hyperprior"].digest(stream.data, decoded) == stream.digest
 
 
-DECODE_ELSEWHERE = """
-import sys, torch
-torch.set_num_threads(int(sys.argv[3]))
-from hvqbench.catalog import load_codec
-codec = load_codec(sys.argv[1])
-print(codec.digest(open(sys.argv[2], "rb").read(), None))
-"""
-
-
-def decode_elsewhere(codec: str, stream: Path, threads: int) -> str:
-    command = [sys.executable, "-c", DECODE_ELSEWHERE, codec, str(stream), str(threads)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_one_thread_encodes_two_threads_decode_elsewhere(vq_catalog: Path, tmp_path: Path) -> None:
-    import torch
-
-    name = f"{vq_catalog}/codecs/tiny-hyperprior"
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        stream = load_codec(name).encode(photo(300, 400), 0.02)
-    finally:
-        torch.set_num_threads(before)
-    (tmp_path / "a.vq").write_bytes(stream.data)
-    assert {decode_elsewhere(name, tmp_path / "a.vq", threads) for threads in (1, 2)} == {stream.digest}
-
-
-def test_float32_decodes_what_bfloat16_encoded(vq_catalog: Path, tmp_path: Path) -> None:
-    """Only the analysis runs in bfloat16; what it found is in the bytes, so any decoder sees the same indices."""
-    import shutil
-
-    shutil.copytree(vq_catalog / "codecs", tmp_path / "codecs")
-    toml = tmp_path / "codecs/tiny-hyperprior/codec.toml"
-    toml.write_text(toml.read_text() + 'precision = "bfloat16"\n')
-    half = load_codec(str(toml))
-    full = load_codec(f"{vq_catalog}/codecs/tiny-hyperprior")
-    stream = half.encode(photo(200, 200), 0.02)
-    assert full.digest(stream.data, full.decode(stream.data)) == stream.digest
-    assert half.digest(stream.data, half.decode(stream.data)) == stream.digest
-    difference = full.decode(stream.data).astype(int) - half.decode(stream.data)
-    assert np.abs(difference).max() > 0  # the networks really ran at another precision
-
-
-@pytest.mark.parametrize("codec", ["hypervq", "huffman-vq", "static-vq", "fixed-vq"])
-def test_shipped_codec(codec: str) -> None:
-    """The shipped weights belong together, decode to their indices, and stay near the ideal code length."""
-    shipped = load_codec(codec)
-    assert shipped.unavailable() is None
-    image = photo(384, 512)
-    stream = shipped.encode(image, 0)
-    decoded = shipped.decode(stream.data)
-    assert shipped.digest(stream.data, decoded) == stream.digest
-    assert float(np.mean((decoded.astype(float) - image) ** 2)) < 1000  # it is a picture of the same thing
-    if codec != "huffman-vq":
-        assert len(stream.data) <= 1.005 * stream.ideal_bits / 8 + 16  # type: ignore[operator]
-
-
-def test_shipped_streams_of_record() -> None:
-    """Format promise: streams written by this version's ancestors still decode to the same indices.
-
-    Regenerate with ``HVQBENCH_RECORD=1`` only when the weights or the format version change on purpose.
-    """
-    import os
-
-    folder = Path(__file__).parent / "streams"
-    codec = load_codec("hypervq")
-    if os.environ.get("HVQBENCH_RECORD"):
-        folder.mkdir(exist_ok=True)
-        stream = codec.encode(photo(240, 320), 0.05)
-        (folder / "hypervq.vq").write_bytes(stream.data)
-        (folder / "record.json").write_text(json.dumps({"hypervq.vq": stream.digest}) + "\n")
-    record = json.loads((folder / "record.json").read_text())
-    data = (folder / "hypervq.vq").read_bytes()
-    assert codec.digest(data, codec.decode(data)) == record["hypervq.vq"]
+@pytest.mark.parametrize("name", ["large-hyperprior", "rvq-context"])
+def test_each_part_of_the_work_is_timed(load: Callable[[str], VQCodec], name: str) -> None:
+    codec, image = load(name), photo(64, 64)
+    codec.prepare()
+    with record() as encoding:
+        stream = codec.encode(image, 0.01)
+    with record() as decoding:
+        codec.decode(stream.data)
+    entropy = {"z", "h-synthesis", "pee", "coding", "container"} | ({"context"} if "context" in name else set())
+    assert set(encoding) == entropy | {"tokenizer-encode", "h-analysis", "rdo"}
+    if stream.data[2] & 7 == 0:
+        assert set(decoding) == entropy | {"tokenizer-decode"}

@@ -3,11 +3,15 @@
 Options, with paths relative to the ``codec.toml``:
 
 ``tokenizer``
-    folder that holds ``tokenizer.safetensors``
+    folder that holds ``tokenizer.safetensors``, or a model of another library (:mod:`hvqbench.vq.loading`)
 ``index_model``
     ``fixed``, ``huffman``, ``static`` or ``hyperprior``
 ``weights``
     the index model's file; none for ``fixed``
+``frequencies``
+    training-set counts, with which an image is sent where that is shorter; optional
+``stages``
+    at most so many stages of a residual tokenizer are sent; all by default
 ``precision``
     ``float32`` (default) or ``bfloat16``, of the networks whose output does not set probabilities
 """
@@ -15,166 +19,230 @@ Options, with paths relative to the ``codec.toml``:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hvqbench.codec import Bitstream, Codec, Image, Stream
 from hvqbench.errors import BitstreamError, HvqbenchError
+from hvqbench.timing import span
+from hvqbench.vq.loading import load_tokenizer, tokenizer_files, tokenizer_libraries, tokenizer_unavailable
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
+    from hvqbench.vq.base import BaseTokenizer
     from hvqbench.vq.container import Container
-    from hvqbench.vq.index_models import Coded, IndexModel, Indices
-    from hvqbench.vq.tokenizer import Tokenizer
+    from hvqbench.vq.index_models import Coded, IndexModel
+    from hvqbench.vq.rdo import Choice
 
-OWN_MODE, FIXED_MODE = 0, 1
-"""Index modes in the container: the codec's own index model, or fixed length where that is shorter."""
+OWN_MODE, FIXED_MODE, STATIC_MODE = 0, 1, 2
+"""Index modes in the container: the codec's own index model, or another where that is shorter."""
 
 
 class VQCodec(Codec):
     """A tokenizer, an index model, rate control by L, and the container around them. A point is L >= 0."""
 
-    libraries = ("torch", "constriction")
+    version: ClassVar[str] = "2"
 
     device = "cpu"
-    _tokenizer: Tokenizer | None = None
-    _index_model: IndexModel
+    _tokenizer: BaseTokenizer | None = None
+    _models: Mapping[int, IndexModel]
+    """By mode, the codec's own first."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("torch", "constriction", *tokenizer_libraries(self.spec.options["tokenizer"]))
 
     def unavailable(self) -> str | None:
-        missing = [path for path in self.files() if not path.is_file()]
+        if reason := tokenizer_unavailable(self.spec.options["tokenizer"], self.spec.folder):
+            return reason
+        missing = [path for path in self._index_files if not path.is_file()]
         return f"weights {missing[0]} are missing; train them (docs/training.md) or fetch the file" if missing else None
 
     def files(self) -> list[Path]:
-        weights = self.spec.options.get("weights")
-        return [self._tokenizer_file, *([self._path(weights)] if weights else [])]
+        return [*tokenizer_files(self.spec.options["tokenizer"], self.spec.folder), *self._index_files]
 
     def prepare(self, device: str = "cpu") -> None:
         import torch
 
-        from hvqbench.vq import index_models
-        from hvqbench.vq.tokenizer import Tokenizer
-
         if self._tokenizer is not None and device == self.device:
             return
-        if problem := self.unavailable():
-            raise HvqbenchError(f"{self.id}: {problem}")
-        tokenizer = Tokenizer.load(self._tokenizer_file)
-        kind, codewords = self.spec.options["index_model"], tokenizer.config.codewords
-        self._fixed = index_models.FixedLength(codewords)
-        if kind == "fixed":
-            self._index_model = self._fixed
-        elif kind in ("huffman", "static"):
-            model = index_models.Huffman if kind == "huffman" else index_models.Static
-            self._index_model = model(self._path(self.spec.options["weights"]), codewords)
-        elif kind == "hyperprior":
-            path = self._path(self.spec.options["weights"])
-            self._index_model = index_models.HyperpriorModel(path, tokenizer.codebook, self._tokenizer_digest)
-        else:
-            raise HvqbenchError(
-                f"{self.id}: unknown index_model {kind!r}; known are fixed, huffman, static, hyperprior"
-            )
+        if reason := self.unavailable():
+            raise HvqbenchError(f"{self.id}: {reason}")
+        tokenizer = load_tokenizer(self.spec.options["tokenizer"], self.spec.folder)
+        self._models = self._index_models(tokenizer)
         self._tokenizer = tokenizer.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
+        assert self.model_fingerprint  # reads the files now rather than while an image waits
 
     def encode(self, image: Image, point: float) -> Bitstream:
-        from hvqbench.vq.container import Container, pack
-        from hvqbench.vq.rdo import choose_indices
+        return self.encoder(image)(point)
 
-        if point < 0:
-            raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
-        latent = self.latent(image)
-        model = self._index_model
-        side = model.side(latent)
-        size = (latent.shape[-2], latent.shape[-1])
-        codebook = self.tokenizer.codebook
-        indices = choose_indices(latent, codebook, model.bits(side, size) if point else (), point)
-        coded, mode = model.encode(indices, side), OWN_MODE
-        fixed = self._fixed.encode(indices)
-        if len(fixed.payload) < len(coded.payload):
-            coded, mode = fixed, FIXED_MODE
-        height, width = image.shape[:2]
-        data = pack(Container(width, height, mode, coded.payload), self.model_fingerprint)
-        return Bitstream(data, _ledger(data, coded), _digest(indices))
+    def encoder(self, image: Image) -> Callable[[float], Bitstream]:
+        """Encode one image at many points: the latent and what is sent before the indices do not depend on L."""
+        import torch
 
-    def decode(self, data: bytes) -> Image:
-        container, indices = self._read(data)
-        return self.synthesise(indices)[: container.height, : container.width]
+        from hvqbench.vq.rdo import Choice, cheapest
+
+        tokenizer, stages = self.tokenizer, self._stages
+        with torch.inference_mode():
+            latent = self.latent(image)
+            with span("tokenizer-encode"):
+                nearest = tokenizer.quantize(latent)[0, :stages].cpu()
+            latent, codebooks = latent.cpu(), tokenizer.codebooks.cpu()
+            sides = {mode: model.side(latent) for mode, model in self._models.items()}
+
+        @torch.inference_mode()
+        def encode(point: float) -> Bitstream:
+            if point < 0:
+                raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
+            choices = {}
+            for mode, model in self._models.items():
+                if point:
+                    choices[mode] = cheapest(model, sides[mode], latent, codebooks, point, stages)
+                else:
+                    choices[mode] = Choice(nearest, model.code(nearest, sides[mode]), 0)
+            # Of equals the first, which is the codec's own.
+            mode = min(choices, key=lambda mode: (choices[mode].cost, len(choices[mode].coded.payload)))
+            return self._bitstream(image, mode, choices[mode])
+
+        return encode
+
+    def decode(self, data: bytes, stages: int | None = None) -> Image:
+        """As :meth:`Codec.decode`; painted from the first *stages* stages of what was sent, from all by default."""
+        container = self._unpack(data)
+        return self._synthesise(self._indices(container, stages))[: container.height, : container.width]
 
     def digest(self, data: bytes, image: Image) -> str:
         """Sha256 of the indices: they are exact, while the last digit of the synthesis may differ between devices."""
         return _digest(self.decode_indices(data))
 
-    def decode_indices(self, data: bytes) -> Indices:
-        """The index map (h×w, int32) of a stream: entropy decoding without synthesis."""
-        return self._read(data)[1]
+    def decode_indices(self, data: bytes) -> NDArray[np.int32]:
+        """The index map (S×h×w) of a stream: entropy decoding without synthesis."""
+        return self._indices(self._unpack(data)).int().numpy()
 
-    def _read(self, data: bytes) -> tuple[Container, Indices]:
-        from hvqbench.vq.container import unpack
-
-        self.prepare(self.device)
-        container = unpack(data, self.model_fingerprint, self.id)
-        factor = self.tokenizer.config.factor
-        size = (-(-container.height // factor), -(-container.width // factor))
-        model = {OWN_MODE: self._index_model, FIXED_MODE: self._fixed}.get(container.mode)
-        if model is None:
-            raise BitstreamError(f"{self.id}: unknown index mode {container.mode}; decode it with a newer hvqbench")
-        try:
-            return container, model.decode(container.payload, size)
-        except (AssertionError, ValueError) as error:
-            raise BitstreamError(
-                f"{self.id}: the payload cannot be decoded ({error}); encode the image again"
-            ) from None
-
-    def latent(self, image: Image) -> torch.Tensor:
+    def latent(self, image: Image) -> Tensor:
         """The continuous latent 1×D×⌈H/f⌉×⌈W/f⌉ of an image, edges replicated up to a multiple of f."""
         import torch
 
         factor = self.tokenizer.config.factor
         height, width = image.shape[:2]
-        padded = np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
-        tensor = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), self._precision(), span("tokenizer-encode"):
+            padded = np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
+            tensor = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
             return self.tokenizer.encode(tensor.contiguous(memory_format=torch.channels_last)).float()
 
-    def synthesise(self, indices: Indices) -> Image:
-        """Indices h×w to pixels (uint8, f·h×f·w×3); values are rounded, not truncated."""
-        import torch
-
-        with torch.inference_mode(), self._precision():
-            out = self.tokenizer.decode(torch.from_numpy(indices).long().to(self.device)[None]).float()
-        pixels = ((out[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
-
     @property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> BaseTokenizer:
         self.prepare(self.device)
         assert self._tokenizer is not None
         return self._tokenizer
 
+    @property
+    def index_model(self) -> IndexModel:
+        """The codec's own index model; a file may use another where that is shorter."""
+        self.prepare(self.device)
+        return self._models[OWN_MODE]
+
     @cached_property
     def model_fingerprint(self) -> bytes:
-        """Three bytes in every stream that bind it to this tokenizer and index model."""
+        """Three bytes in every stream that bind it to this tokenizer and these index models."""
         from hvqbench.vq.container import FINGERPRINT_BYTES
 
         parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files()]
         text = " ".join([self.version, str(self.spec.options["index_model"]), *parts])
         return hashlib.sha256(text.encode()).digest()[:FINGERPRINT_BYTES]
 
-    @cached_property
-    def _tokenizer_digest(self) -> str:
-        return hashlib.sha256(self._tokenizer_file.read_bytes()).hexdigest()
+    def _index_models(self, tokenizer: BaseTokenizer) -> dict[int, IndexModel]:
+        from hvqbench.vq.hyperprior_coder import HyperpriorModel
+        from hvqbench.vq.index_models import FixedLength, Huffman, Static
+
+        kind, fixed = self.spec.options["index_model"], FixedLength(tokenizer)
+        if kind == "fixed":
+            return {OWN_MODE: fixed}
+        kinds: dict[str, Callable[..., IndexModel]]
+        kinds = {"huffman": Huffman, "static": Static, "hyperprior": HyperpriorModel}
+        if kind not in kinds:
+            raise HvqbenchError(f"{self.id}: unknown index_model {kind!r}; known are fixed, {', '.join(kinds)}")
+        models: dict[int, IndexModel] = {OWN_MODE: kinds[kind](self._path("weights"), tokenizer), FIXED_MODE: fixed}
+        if "frequencies" in self.spec.options:
+            models[STATIC_MODE] = Static(self._path("frequencies"), tokenizer)
+        return models
+
+    def _bitstream(self, image: Image, mode: int, choice: Choice) -> Bitstream:
+        from hvqbench.vq.container import Container, pack
+
+        height, width = image.shape[:2]
+        with span("container"):
+            content = Container(width, height, mode, choice.coded.payload, len(choice.indices))
+            data = pack(content, self.model_fingerprint)
+        return Bitstream(data, _ledger(data, choice.coded), _digest(choice.indices.int().numpy()))
+
+    def _unpack(self, data: bytes) -> Container:
+        from hvqbench.vq.container import unpack
+
+        stages = self.tokenizer.config.stages
+        with span("container"):
+            container = unpack(data, self.model_fingerprint, self.id)
+        if container.mode not in self._models:
+            raise BitstreamError(f"{self.id}: unknown index mode {container.mode}; decode it with a newer hvqbench")
+        if container.stages > stages:
+            raise BitstreamError(
+                f"{self.id}: the header says {container.stages} stages, but the tokenizer has {stages}; encode it again"
+            )
+        return container
+
+    def _indices(self, container: Container, stages: int | None = None) -> Tensor:
+        """The indices S'×h×w (int64) of the first *stages* stages."""
+        import torch
+
+        if stages is not None and stages < 1:
+            raise HvqbenchError(f"{self.id}: cannot paint from {stages} stages; name a number from 1")
+        factor = self.tokenizer.config.factor
+        size = (-(-container.height // factor), -(-container.width // factor))
+        model = self._models[container.mode]
+        try:
+            with torch.inference_mode():
+                return model.decode(container.payload, size, min(stages or container.stages, container.stages))
+        except (AssertionError, ValueError) as error:
+            raise BitstreamError(
+                f"{self.id}: the payload cannot be decoded ({error}); encode the image again"
+            ) from None
+
+    def _synthesise(self, indices: Tensor) -> Image:
+        """Indices S'×h×w to pixels (uint8, f·h×f·w×3); values are rounded, not truncated."""
+        import torch
+
+        with torch.inference_mode(), self._precision(), span("tokenizer-decode"):
+            out = self.tokenizer.decode(indices.to(self.device)[None]).float()
+            pixels = ((out[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
 
     @property
-    def _tokenizer_file(self) -> Path:
-        return self._path(self.spec.options["tokenizer"]) / "tokenizer.safetensors"
+    def _stages(self) -> int:
+        """How many stages are sent at most."""
+        stages = self.spec.options.get("stages", self.tokenizer.config.stages)
+        if not isinstance(stages, int) or stages < 1:
+            raise HvqbenchError(f"{self.id}: option stages = {stages!r} is no whole number from 1; correct codec.toml")
+        return min(stages, self.tokenizer.config.stages)
 
-    def _path(self, relative: str) -> Path:
-        return (self.spec.folder / relative).resolve()
+    @property
+    def _index_files(self) -> list[Path]:
+        return [self._path(name) for name in ("weights", "frequencies") if name in self.spec.options]
+
+    def _path(self, option: str) -> Path:
+        if option not in self.spec.options:
+            kind = self.spec.options["index_model"]
+            raise HvqbenchError(
+                f"{self.id}: index_model {kind!r} needs the option {option}; name the file in codec.toml"
+            )
+        return (self.spec.folder / self.spec.options[option]).resolve()
 
     def _precision(self) -> torch.autocast:
         import torch
@@ -194,5 +262,5 @@ def _ledger(data: bytes, coded: Coded) -> Mapping[str, Stream]:
     return ledger | {last[0]: Stream(left, last[1])}
 
 
-def _digest(indices: Indices) -> str:
+def _digest(indices: NDArray[np.int32]) -> str:
     return hashlib.sha256(repr(indices.shape).encode() + indices.astype("<i4").tobytes()).hexdigest()

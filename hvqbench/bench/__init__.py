@@ -2,9 +2,11 @@
 
 ``plan`` says which rows are wanted, ``executor`` has ``worker`` processes measure the missing ones as ``task``
 describes, ``store`` keeps each row when it is finished, ``sweep`` joins them and ``summary`` shows the end of it.
+``timing`` is a pass of its own, on a machine that ``machine`` describes.
 """
 
 from hvqbench.bench.store import read_results
 from hvqbench.bench.sweep import run
+from hvqbench.bench.timing import read_timing, time_codecs
 
-__all__ = ["read_results", "run"]
+__all__ = ["read_results", "read_timing", "run", "time_codecs"]

@@ -25,7 +25,7 @@ def machine_facts(device: str) -> dict[str, Any]:
     dict
         ``cpu``: the model; ``governor``: of its clock, "unknown" where the system does not tell (virtual machines);
         ``cores``: those that this process may use; ``threads``: torch's, or else what ``OMP_NUM_THREADS`` says;
-        ``load_average``: of the last minute; ``device_name``: the GPU's, empty on the CPU.
+        ``device_name``: the GPU's, empty on the CPU.
     """
     from hvqbench.bench.executor import threads_per_process
 
@@ -35,7 +35,6 @@ def machine_facts(device: str) -> dict[str, Any]:
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "threads": torch.get_num_threads() if torch else threads_per_process(1),
-        "load_average": os.getloadavg()[0],
         "device_name": torch.cuda.get_device_name(device) if torch and device.startswith("cuda") else "",
     }
 

@@ -1,4 +1,4 @@
-"""The table at the end of a run, as plain text: it fits a terminal, a log and a pipe alike."""
+"""The tables at the end of a run, as plain text: they fit a terminal, a log and a pipe alike."""
 
 from __future__ import annotations
 
@@ -24,6 +24,90 @@ def summarize(rows: pd.DataFrame) -> str:
         parts.append(_align(_table(fine, rows)))
     parts += [_problems(rows, status) for status in ("failed", "unavailable") if (rows["status"] == status).any()]
     return "\n\n".join(parts) or "no rows"
+
+
+def summarize_timing(rows: pd.DataFrame) -> str:
+    """Times, memory and stages for each codec and point of one pass (:func:`~hvqbench.bench.timing.read_timing`).
+
+    Milliseconds are the median, and in brackets the interquartile range, over all calls: images and repetitions. MP/s
+    are the images' megapixels over their times (each the median of its repetitions). ``x`` is a time over that of the
+    table's first line: the median of the images' ratios. MB is peak memory, of a process that does nothing else.
+    """
+    fine = rows[rows["status"] == "ok"]
+    parts = []
+    if len(fine):
+        parts += [_align(_time_table(fine)), _align(_stage_table(fine), left=3), _machine(rows)]
+    parts += [_problems(rows, status) for status in ("failed", "unavailable") if (rows["status"] == status).any()]
+    return "\n\n".join(parts) or "no rows"
+
+
+def _time_table(fine: pd.DataFrame) -> list[list[str]]:
+    groups = list(fine.groupby(["codec", "point"], sort=False))
+    kinds = [kind for kind in ("memory", "gpu_memory") if fine[f"encode_{kind}"].notna().any()]
+    memory = [f"{side}_{kind}" for kind in kinds for side in ("encode", "decode")]
+    short = {"encode": "enc", "decode": "dec"}
+    head = ["codec", "point", "calls", "encode ms", "decode ms", "enc MP/s", "dec MP/s", "enc x", "dec x"]
+    head += [f"{short[name[:6]]} {'GPU ' if 'gpu' in name else ''}MB" for name in memory]
+    lines = [head]
+    for (codec, point), group in groups:
+        line = [str(codec), f"{group['point_name'].iloc[0]} {point:g}", f"{len(group)}"]
+        line += [_milliseconds(group[f"{side}_s"]) for side in short]
+        per_image = [_per_image(group, side) for side in short]
+        line += [f"{_megapixels(group) / times.sum():.3g}" for times in per_image]
+        first = [_per_image(groups[0][1], side) for side in short]
+        ratios = [(own / other).median() for own, other in zip(per_image, first, strict=True)]
+        line += ["-" if ratio != ratio else f"{ratio:.{_digits(ratio)}f}" for ratio in ratios]
+        line += ["-" if group[name].isna().all() else f"{group[name].max() / 1e6:.0f}" for name in memory]
+        lines.append(line)
+    return lines
+
+
+def _stage_table(fine: pd.DataFrame) -> list[list[str]]:
+    """The whole, CPU time and the codec's own stages; one line each for encoding and decoding."""
+    stages = list(dict.fromkeys(name.partition("_s.")[2] for name in fine.columns if "_s." in name))
+    lines = [["codec", "point", "ms in", "whole", "CPU", *stages]]
+    for (codec, point), group in fine.groupby(["codec", "point"], sort=False):
+        for side in ("encode", "decode"):
+            columns = [f"{side}_s", f"{side}_cpu_s", *(f"{side}_s.{stage}" for stage in stages)]
+            cells = [_milliseconds(group[name]) if name in group else "-" for name in columns]
+            lines.append([str(codec), f"{group['point_name'].iloc[0]} {point:g}", side, *cells])
+    return lines
+
+
+def _per_image(group: pd.DataFrame, side: str) -> pd.Series:
+    return group.groupby("image")[f"{side}_s"].median()
+
+
+def _megapixels(group: pd.DataFrame) -> float:
+    images = group.drop_duplicates("image")
+    return float((images["width"] * images["height"]).sum()) / 1e6
+
+
+def _milliseconds(seconds: pd.Series) -> str:
+    """``median (interquartile range)``, and a dash where there is none."""
+    if seconds.isna().all():
+        return "-"
+    low, middle, high = (float(1000 * seconds.quantile(q)) for q in (0.25, 0.5, 0.75))
+    digits = _digits(middle)
+    return f"{middle:.{digits}f} ({high - low:.{digits}f})"
+
+
+def _digits(value: float) -> int:
+    """Decimals that leave three digits."""
+    return 0 if value >= 100 else 1 if value >= 10 else 2
+
+
+def _machine(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    where = f"{first['cpu']} (cores {first['cores']}, threads {first['threads']}, governor {first['governor']})"
+    where += f", {first['device_name']}" if first["device_name"] else ""
+    lines = [f"Median ms (interquartile range) on {where}."]
+    if rows["busy"].any():
+        others = rows["others_cores"].max()
+        how = f"load average {first['load_average']:.2f} at the start"
+        how += f", up to {others:.2f} cores busy with other work" if others == others else ""
+        lines.append(f"Others were working ({how}): compare the ratios, and do not report these times as speed.")
+    return "\n".join(lines)
 
 
 def _table(fine: pd.DataFrame, rows: pd.DataFrame) -> list[list[str]]:
@@ -73,11 +157,13 @@ def _speed(group: pd.DataFrame, column: str) -> str:
     return f"{(alone['width'] * alone['height']).sum() / 1e6 / alone[column].sum():.3g}"
 
 
-def _align(lines: list[list[str]]) -> str:
+def _align(lines: list[list[str]], left: int = 2) -> str:
+    """Columns of equal width, the first so many flush left."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
 
     def text(line: list[str]) -> str:
-        return "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        cells = enumerate(zip(line, widths, strict=True))
+        return "  ".join(cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in cells).rstrip()
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([text(lines[0]), rule, *map(text, lines[1:])])
@@ -87,7 +173,8 @@ def _problems(rows: pd.DataFrame, status: str) -> str:
     """Each reason once, with how often it occurred and where first."""
     bad = rows[rows["status"] == status]
     counts = Counter(zip(bad["codec"], bad["reason"], strict=True))
-    title = f"{len(bad)} failed (--rerun failed tries them again):" if status == "failed" else "cannot run here:"
+    again = "" if "repeat" in rows else " (--rerun failed tries them again)"  # a timing pass is always measured anew
+    title = f"{len(bad)} failed{again}:" if status == "failed" else "cannot run here:"
     lines = [title]
     for (codec, reason), count in counts.most_common():
         first = bad[(bad["codec"] == codec) & (bad["reason"] == reason)].iloc[0]

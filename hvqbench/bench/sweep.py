@@ -90,7 +90,7 @@ def run(
     """
     from hvqbench.data import Dataset, load_dataset
 
-    _check_arguments(jobs, rerun, limit, points)
+    check_arguments(jobs, rerun, limit, points)
     names = [codecs] if isinstance(codecs, str) else list(dict.fromkeys(codecs))
     entries = [find_codec(name) for name in names]
     wanted = metric_versions(_usable_metrics(metrics))
@@ -100,7 +100,7 @@ def run(
     pictures = look_at(data, limit, store.root / ".images.json")
     known = {identity(row): row for row in store.rows(data.id)}
     reasons = {entry.spec.id: entry.broken for entry in entries if entry.broken}
-    context = _context(jobs)
+    context = circumstances(jobs)
 
     tasks = make_plan(entries, data.id, pictures, wanted, points, device)
     if todo := pending(tasks, known, rerun):
@@ -127,8 +127,8 @@ def run(
                     if stream is not None:
                         store.keep_stream(stream)
                     # A row that was measured before and got more metrics keeps the circumstances of its times.
-                    circumstances = context | {"libraries": libraries[row["codec"]]}
-                    store.append(circumstances | row | {"command": context["command"]})
+                    measured_in = context | {"libraries": libraries[row["codec"]]}
+                    store.append(measured_in | row | {"command": context["command"]})
                     advance(f"{row['codec']} {row['point']:g} {row['image']}", row["status"] == "failed")
     return _finish(store, data.id, {task.identity for task in tasks} | {identity(row) for row in notes})
 
@@ -150,7 +150,8 @@ def _finish(store: Store, dataset: str, asked: set[Identity]) -> pd.DataFrame:
     return to_frame(row for row in newest([*rows, *stale]) if identity(row) in asked)
 
 
-def _check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[float] | None) -> None:
+def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[float] | None) -> None:
+    """Raise on what no sweep can mean."""
     if jobs < 1:
         raise HvqbenchError(f"jobs is {jobs}; it must be 1 or more")
     if rerun not in get_args(Rerun):
@@ -180,7 +181,7 @@ def _report_unready(reasons: dict[str, str], named: bool) -> None:
         sys.stderr.write(f"hvqbench: going on without metric {name}: {reason}\n")
 
 
-def _context(jobs: int) -> Row:
+def circumstances(jobs: int) -> Row:
     """What each row says of the circumstances it was measured in."""
     command = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
     return {

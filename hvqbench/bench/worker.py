@@ -1,4 +1,4 @@
-"""The processes that do the work: an encoder, a decoder, and a judge that computes the metrics.
+"""The processes that do the work: an encoder, a decoder, a judge that computes the metrics, a meter of memory.
 
 Each is a fresh interpreter that reads pickled requests from its standard input and answers on its standard output until
 the input ends. (Not :mod:`multiprocessing`, whose children run the caller's main script again, so that ``hvqbench.run``
@@ -12,20 +12,21 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hvqbench.bench.task import Decoded, Encoded
-from hvqbench.codec import Codec, Image, image_digest
+from hvqbench.codec import Bitstream, Codec, Image, image_digest
 from hvqbench.errors import HvqbenchError, UnavailableError
 
 if TYPE_CHECKING:
     from hvqbench.data import ImageFile
 
 
-class _Codecs:
+class Codecs:
     """Prepared codecs by name. One that cannot be prepared says so each time, but tries only once."""
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class Encoder:
     """Images to bitstreams."""
 
     def __init__(self) -> None:
-        self._codecs = _Codecs()
+        self._codecs = Codecs()
         self._warm: set[Codec] = set()
         self._image: tuple[ImageFile, Image] | None = None
 
@@ -69,16 +70,14 @@ class Encoder:
         start = perf_counter()
         stream = codec.encode(pixels, point)
         seconds = perf_counter() - start
-        digest = stream.digest or codec.digest(stream.data, codec.decode(stream.data))
-        sizes = {name: part.bytes for name, part in stream.ledger.items()}
-        return Encoded(stream.data, sizes, stream.ideal_bits, digest, seconds)
+        return encoded(codec, stream, seconds)
 
 
 class Decoder:
     """Bitstreams to images. It never sees an original."""
 
     def __init__(self) -> None:
-        self._codecs = _Codecs()
+        self._codecs = Codecs()
         self._warm: set[Codec] = set()
 
     def __call__(self, source: str, device: str, data: bytes) -> Decoded:
@@ -89,9 +88,21 @@ class Decoder:
         start = perf_counter()
         image = codec.decode(data)
         seconds = perf_counter() - start
-        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
-            raise HvqbenchError(f"{codec.id}: decode() must return a uint8 array of HxWx3; correct the adapter")
-        return Decoded(image, image_digest(image), codec.digest(data, image), seconds)
+        return decoded(codec, data, image, seconds)
+
+
+def encoded(codec: Codec, stream: Bitstream, seconds: float) -> Encoded:
+    """What an encoder answers: if it does not know what its bytes decode to, it decodes them."""
+    digest = stream.digest or codec.digest(stream.data, codec.decode(stream.data))
+    sizes = {name: part.bytes for name, part in stream.ledger.items()}
+    return Encoded(stream.data, sizes, stream.ideal_bits, digest, seconds)
+
+
+def decoded(codec: Codec, data: bytes, image: Image, seconds: float) -> Decoded:
+    """What a decoder answers. Raises if *image* is no image."""
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+        raise HvqbenchError(f"{codec.id}: decode() must return a uint8 array of HxWx3; correct the adapter")
+    return Decoded(image, image_digest(image), codec.digest(data, image), seconds)
 
 
 class Judge:
@@ -139,7 +150,31 @@ class Judge:
         return ""
 
 
-ROLES: dict[str, Callable[[], Callable[..., Any]]] = {"encoder": Encoder, "decoder": Decoder, "judge": Judge}
+class Meter:
+    """Memory: of a process that holds one codec, and does nothing but encode, or nothing but decode."""
+
+    def __init__(self) -> None:
+        self._codecs = Codecs()
+        self._warm = False
+
+    def __call__(self, source: str, device: str, item: ImageFile | bytes, point: float) -> dict[str, float]:
+        """What :func:`~hvqbench.bench.machine.peak_memory` says of coding an image, or of decoding a bitstream."""
+        from hvqbench.bench.machine import peak_memory
+
+        codec = self._codecs(source, device)
+        call = partial(codec.decode, item) if isinstance(item, bytes) else partial(codec.encode, item.read(), point)
+        if not self._warm:
+            call()
+            self._warm = True
+        return peak_memory(call, device)
+
+
+ROLES: dict[str, Callable[[], Callable[..., Any]]] = {
+    "encoder": Encoder,
+    "decoder": Decoder,
+    "judge": Judge,
+    "meter": Meter,
+}
 
 
 def main(role: str) -> None:

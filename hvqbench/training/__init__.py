@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hvqbench.training.ablation import ablate
     from hvqbench.training.index_model import train_index_model
     from hvqbench.training.tokenizer import train_tokenizer
 
-__all__ = ["train_index_model", "train_tokenizer"]
+__all__ = ["ablate", "train_index_model", "train_tokenizer"]
 
 
 def __getattr__(name: str) -> object:
@@ -24,4 +25,8 @@ def __getattr__(name: str) -> object:
         from hvqbench.training.index_model import train_index_model
 
         return train_index_model
+    if name == "ablate":
+        from hvqbench.training.ablation import ablate
+
+        return ablate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
+
+from hvqbench.analysis.indices import perplexity
+from hvqbench.training.evaluation import ideal_bits, reconstruction
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hvqbench.data import ImageFile
     from hvqbench.training.loop import Run
     from hvqbench.vq.base import BaseTokenizer
     from hvqbench.vq.hyperprior import Hyperprior
@@ -32,74 +33,31 @@ def write_card(run: Run, title: str, settings: Any, data: Path, device: str, fac
     (run.out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-@torch.inference_mode()
 def tokenizer_on_kodak(tokenizer: BaseTokenizer) -> dict[str, str]:
     """Mean PSNR, LPIPS-Alex and DISTS of Kodak's reconstructions, and how the codebook is used; empty without Kodak."""
-    from hvqbench.metrics import load_metric
-
-    names = ("psnr", "lpips-alex", "dists")
-    metrics = [load_metric(name) for name in names]
-    scores: list[list[float]] = []
-    counts = torch.zeros(tokenizer.config.stages, tokenizer.config.codewords)
-    for image, _, indices in kodak_indices(tokenizer):
-        counts += stage_counts(indices, tokenizer.config.codewords)
-        output = ((tokenizer.decode(indices)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        scores.append([metric(image, output.permute(1, 2, 0).contiguous().numpy()) for metric in metrics])
-    if not scores:
+    if not (images := _kodak()):
         return {}
-    facts = {f"Kodak {name}": f"{value:.4f}" for name, value in zip(names, np.mean(scores, 0), strict=True)}
+    scores, counts = reconstruction(tokenizer, images)
     usage = [f"{int((stage > 0).sum())} of {len(stage)}, perplexity {perplexity(stage):.0f}" for stage in counts]
+    facts = {f"Kodak {name}": f"{value:.4f}" for name, value in scores.items()}
     return facts | {"Kodak codewords used": "; ".join(usage)}
 
 
-@torch.inference_mode()
 def hyperprior_on_kodak(tokenizer: BaseTokenizer, model: Hyperprior, counts: Tensor) -> dict[str, str]:
     """Ideal bits per Kodak image for fixed length, static frequencies and the hyperprior; empty without Kodak."""
-    from hvqbench.vq.hyperprior import static_bits
-
-    rows = []
-    for _, latent, indices in kodak_indices(tokenizer):
-        bits, z_bits = model(latent, indices, tokenizer.codebooks)
-        fixed = indices.numel() * math.log2(tokenizer.config.codewords)
-        rows.append([fixed, float(static_bits(counts, indices).sum()), float(bits.sum()), float(z_bits)])
-    if not rows:
+    if not (images := _kodak()):
         return {}
-    fixed, static, index, side = np.mean(rows, 0)
-    saved_static, saved_hyperprior = 100 * (1 - static / fixed), 100 * (1 - (index + side) / fixed)
-    return {
-        "Kodak ideal bits per image": f"fixed {fixed:.0f}, static {static:.0f}, hyperprior {index:.0f} + z {side:.0f}",
-        "Kodak ideal saving over fixed": f"static {saved_static:.1f} %, hyperprior {saved_hyperprior:.1f} %",
-    }
+    bits = ideal_bits(tokenizer, model, counts, images)
+    parts = f"fixed {bits.fixed:.0f}, static {bits.static:.0f}, hyperprior {bits.indices:.0f} + z {bits.z:.0f}"
+    saved = f"static {bits.static_saving:.1f} %, hyperprior {bits.saving:.1f} %"
+    return {"Kodak ideal bits per image": parts, "Kodak ideal saving over fixed": saved}
 
 
-def kodak_indices(tokenizer: BaseTokenizer) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-    """Kodak's images, latents 1×D×h×w and indices 1×S×h×w; nothing where Kodak is not on this machine."""
+def _kodak() -> tuple[ImageFile, ...]:
+    """Kodak's images, if they are on this machine."""
     from hvqbench.data import dataset_unavailable, load_dataset
 
-    if dataset_unavailable("kodak"):
-        return
-    for file in load_dataset("kodak").images:
-        image = file.read()
-        latent = tokenizer.encode(_as_input(image))
-        yield image, latent, tokenizer.quantize(latent)
-
-
-def stage_counts(indices: Tensor, codewords: int) -> Tensor:
-    """How often each codeword of each stage occurs in B×S×h×w indices: S×K, int64."""
-    stages = indices.transpose(0, 1).flatten(1)
-    return torch.stack([torch.bincount(stage, minlength=codewords) for stage in stages])
-
-
-def perplexity(counts: Tensor) -> float:
-    """exp(entropy) of the frequencies in counts K: how many equally likely codewords would be as random."""
-    shares = counts[counts > 0].double() / counts.sum()
-    return float(torch.exp(-(shares * shares.log()).sum()))
-
-
-def _as_input(image: np.ndarray) -> Tensor:
-    from hvqbench.training.photos import to_tensor
-
-    return to_tensor(image[None])
+    return () if dataset_unavailable("kodak") else load_dataset("kodak").images
 
 
 def _curve(history: list[dict[str, Any]]) -> list[str]:

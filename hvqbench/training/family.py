@@ -98,14 +98,19 @@ class Member:
             data = data - trainer.codebook[nearest(data, trainer.codebook)]
         self.collected, self.ready = [], True
 
-    def bits(self, part: Quantized, mode: RateMode, z_price: float) -> Tensor:
-        """Code length in bits of a batch's indices and z, differentiable in the latent."""
+    def bits(self, part: Quantized, mode: RateMode, ramp: float) -> Tensor:
+        """Code length in bits of a batch's indices and z, differentiable in the latent.
+
+        *ramp*, from 0 to 1, scales the gradient that reaches the latent and the price of z: a hyperprior that has yet
+        to learn would pull the latents anywhere, and z would die before the synthesis has learned to read it.
+        """
         assert part.indices is not None
         codebooks = self.tokenizer.codebooks
         if not self.hyperprior.bias.any():
             self.hyperprior.start_static(torch.stack([trainer.counts for trainer in self.codebooks]), codebooks)
-        bits, z_bits = self.hyperprior(part.latent, part.indices, codebooks, mode)
-        return bits.sum() + z_price * z_bits
+        still = part.latent.detach()
+        bits, z_bits = self.hyperprior(still + ramp * (part.latent - still), part.indices, codebooks, mode)
+        return bits.sum() + ramp * z_bits
 
     def used(self) -> float:
         """Share of the codewords that are used at least a twentieth as often as the mean."""

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hvqbench.analysis.indices import stage_counts
 from hvqbench.errors import HvqbenchError
-from hvqbench.training.card import hyperprior_on_kodak, stage_counts, write_card
+from hvqbench.files import atomic_path
+from hvqbench.training.card import hyperprior_on_kodak, write_card
 from hvqbench.training.loop import Run, autocast, cosine, mean_of, read_config
 from hvqbench.training.photos import Photos
 from hvqbench.vq.base import BaseTokenizer
@@ -49,17 +51,21 @@ class IndexModelTraining:
     start: str = ""
 
 
-def train_index_model(config: Path, data: Path, out: Path, device: str = "cpu", **overrides: Any) -> Path:
+def train_index_model(
+    config: Path, data: Path, out: Path, device: str = "cpu", cache: Path | None = None, **overrides: Any
+) -> Path:
     """Train, or continue to train, the index models of *config* on the photos of *data*.
 
     *out* receives ``frequencies.safetensors`` (for huffman-vq and static-vq), ``hyperprior.safetensors`` (for hypervq)
-    and a model card; the latter's path is returned.
+    and a model card; the latter's path is returned. The crops' latents stay in the folder *cache*, for other runs on
+    the same tokenizer, photos and crops; without one they lie in *out* until the training is done.
     """
     settings = read_config(IndexModelTraining, config, overrides)
     tokenizer = load_tokenizer(settings.tokenizer, config.parent).to(device)
     run = Run(out, settings.steps)
-    cache = out / f"latents-{tokenizer.digest[:12]}.pt"
-    latents = _latents(tokenizer, settings, data, device, cache)
+    crops = f"{settings.crops}x{settings.crop}-{settings.batch}-{settings.seed}"
+    file = (cache or out) / f"latents-{tokenizer.digest[:12]}-{crops}.pt"
+    latents = _latents(tokenizer, settings, data, device, file)
     indices = torch.cat([tokenizer.quantize(part.to(device).float()).cpu() for part in latents.split(settings.batch)])
     counts = stage_counts(indices, tokenizer.config.codewords)
     save_weights(out / "frequencies.safetensors", {"counts": counts}, {"tokenizer": tokenizer.digest})
@@ -68,7 +74,8 @@ def train_index_model(config: Path, data: Path, out: Path, device: str = "cpu", 
     _train(settings, run, model.to(device), latents, indices, counts, tokenizer.codebooks, device)
     path = out / "hyperprior.safetensors"
     model.cpu().eval().save(path, tokenizer.digest)
-    cache.unlink()
+    if not cache:
+        file.unlink()
     facts = {"tokenizer": tokenizer.digest[:12], **hyperprior_on_kodak(tokenizer.cpu(), model, counts)}
     write_card(run, "Hyperprior and codeword frequencies", settings, data, device, facts)
     return path
@@ -164,10 +171,10 @@ def _held_out_bits(
 
 
 @torch.inference_mode()
-def _latents(tokenizer: BaseTokenizer, settings: IndexModelTraining, data: Path, device: str, cache: Path) -> Tensor:
-    """Latents (N×D×h×w, float16) of random crops; kept beside the checkpoint, so that a resumed run sees the same."""
-    if cache.exists():
-        return torch.load(cache, weights_only=True)
+def _latents(tokenizer: BaseTokenizer, settings: IndexModelTraining, data: Path, device: str, file: Path) -> Tensor:
+    """Latents (N×D×h×w, float16) of random crops; kept in *file*, so that a resumed run sees the same."""
+    if file.exists():
+        return torch.load(file, weights_only=True)
     from rich.console import Console
     from rich.progress import track
 
@@ -180,5 +187,7 @@ def _latents(tokenizer: BaseTokenizer, settings: IndexModelTraining, data: Path,
             latent = tokenizer.encode(photos.batch(min(settings.batch, settings.crops - start), rng).to(device))
         parts.append(latent.half().cpu())
     latents = torch.cat(parts)
-    torch.save(latents, cache)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary:
+        torch.save(latents, temporary)
     return latents

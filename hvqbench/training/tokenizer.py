@@ -37,8 +37,8 @@ class TokenizerTraining:
     ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms (``net``, ``weight`` and
     optionally ``crops``, ``window``); ``adversarial`` is the PatchGAN's weight, on after the fraction
     ``adversarial_from`` of the steps; ``rate`` multiplies bits per pixel from step ``rate_from`` on, its gradient as
-    ``rate_mode`` says, and over the fraction ``z_free`` of the steps that are left the price of z's bits rises from
-    nothing to full.
+    ``rate_mode`` says, and over the fraction ``z_free`` of the steps that are left that gradient and the price of z's
+    bits rise from nothing to full.
     """
 
     tokenizer: tuple[dict[str, Any], ...]
@@ -177,11 +177,11 @@ class _Trainer:
     def _bpp(self, parts: list[Quantized], step: int) -> Tensor:
         """Bits per pixel of the batch."""
         settings = self.settings
-        # As in the index model's trainer: z is nearly free until the synthesis has learned to read it.
-        ramp = max(1.0, settings.z_free * (settings.steps - settings.rate_from))
-        z_price = min(1.0, (step + 1 - settings.rate_from) / ramp)
+        ramp = min(
+            1.0, (step + 1 - settings.rate_from) / max(1.0, settings.z_free * (settings.steps - settings.rate_from))
+        )
         members = zip(self.family.members, parts, strict=True)
-        bits = torch.stack([m.bits(part, settings.rate_mode, z_price) for m, part in members if m.ready])
+        bits = torch.stack([m.bits(part, settings.rate_mode, ramp) for m, part in members if m.ready])
         return bits.sum() / (self.batch * settings.crop**2)
 
     def _train_judge(self, image: Tensor, output: Tensor) -> Tensor:

@@ -4,9 +4,10 @@
 offset   bytes
 =======  =====  ======================================================================
 0        2      magic ``VQ``
-2        1      format version (high 4 bits), index mode (low 4 bits)
+2        1      format version (high 4 bits), stages flag (bit 3), index mode (low 3 bits)
 3        3      model fingerprint: tokenizer and index model
 6        2-6    width, then height, LEB128 (7 bits a byte): 2 bytes each up to 16383
+…        0-1    number of stages, where the stages flag is set; 1 where it is not
 …        n      payload
 -3       3      checksum: CRC-24 (OpenPGP, RFC 9580) of all before it
 =======  =====  ======================================================================
@@ -19,28 +20,31 @@ from dataclasses import dataclass
 from hvqbench.errors import BitstreamError
 
 MAGIC = b"VQ"
-VERSION = 1
+VERSION = 2
 FINGERPRINT_BYTES = 3
 CHECKSUM_BYTES = 3
 MAXIMUM_SIDE = 2**21 - 1
+STAGES_FLAG, MODES = 8, 8
 
 
 @dataclass(frozen=True)
 class Container:
-    """A parsed file: image size in pixels, index mode (0 to 15), payload."""
+    """A parsed file: image size in pixels, index mode (0 to 7), payload, and the stages (1 to 255) that it holds."""
 
     width: int
     height: int
     mode: int
     payload: bytes
+    stages: int = 1
 
 
 def pack(content: Container, fingerprint: bytes) -> bytes:
     """The whole file for *content*, bound to the model with that 3-byte *fingerprint*."""
     if max(content.width, content.height) > MAXIMUM_SIDE:
         raise BitstreamError(f"image side above {MAXIMUM_SIDE} pixels: tile the image")
-    head = MAGIC + bytes([VERSION << 4 | content.mode]) + fingerprint
-    body = head + _leb128(content.width) + _leb128(content.height) + content.payload
+    stages, flag = (bytes([content.stages]), STAGES_FLAG) if content.stages > 1 else (b"", 0)
+    head = MAGIC + bytes([VERSION << 4 | flag | content.mode]) + fingerprint
+    body = head + _leb128(content.width) + _leb128(content.height) + stages + content.payload
     return body + crc24(body).to_bytes(CHECKSUM_BYTES)
 
 
@@ -73,7 +77,12 @@ def unpack(data: bytes, fingerprint: bytes, codec: str) -> Container:
         raise BitstreamError(
             f"{codec}: the header says {width}x{height} pixels; the stream is damaged, encode it again"
         )
-    return Container(width, height, data[2] & 15, bytes(body))
+    stages = 1
+    if data[2] & STAGES_FLAG:
+        stages, body = (body[0] if body else 0), body[1:]
+        if stages < 2:
+            raise BitstreamError(f"{codec}: the header says {stages} stages; the stream is damaged, encode it again")
+    return Container(width, height, data[2] % MODES, bytes(body), stages)
 
 
 def crc24(data: bytes) -> int:

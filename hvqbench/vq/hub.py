@@ -64,7 +64,8 @@ class Source:
             _check_installed()
             if not (found := self.files()):
                 return (
-                    f"{self.place} is not in the Hugging Face cache; run `{self._command}` where the hub can be reached"
+                    f"{self.place} is neither a folder in {self.base} nor in the Hugging Face cache; correct the name, "
+                    f"or run `{self._command}` where the hub can be reached"
                 )
             _check(*found)
         except UnavailableError as error:
@@ -97,8 +98,7 @@ class Source:
                     raise UnavailableError(f"{self.place} on the Hugging Face hub has no {file}; {remedy}") from None
                 raise UnavailableError(
                     f"{self.place} is neither a folder in {self.base} nor to be had from the Hugging Face hub "
-                    f"({first_line(error)}); correct the name, or run `{self._command}` where the hub can be reached "
-                    "and copy its cache"
+                    f"({first_line(error)}); correct the name, or run `{self._command}` where the hub can be reached"
                 ) from None
         return found
 

@@ -105,29 +105,28 @@ class Hyperprior(nn.Module):
 
     @torch.no_grad()
     def start_static(self, counts: Tensor, codebooks: Tensor) -> None:
-        """Start as the static code of *counts* (S×K), at the precision of each codebook (S×K×D) as a whole.
+        """Start near the static code of *counts* (S×K), at the precision of the latent that the codebooks (S×K×D) span.
 
-        A start at sigma -> infinity would be static too, but the gradient of mu is proportional to the precision.
+        A start at sigma -> infinity would be static too, but the gradient of mu is proportional to the precision. All
+        stages start at the same precision: what tilts the later ones is how far mu lies from what is decoded, and that
+        is as uncertain as mu.
         """
         assert self.head.bias is not None
-        means, precisions, total = [], [], torch.zeros_like(codebooks[0, 0])
-        for stage, codebook in enumerate(codebooks):
-            shares = counts[stage].double() + 1
-            shares = (shares / shares.sum()).float()
-            mean = shares @ codebook
-            precision = 1 / (shares @ (codebook - mean).square()).clamp_min(1e-3)
-            if self.config.bias:
-                self.bias[stage] = shares.log() + 0.5 * (codebook - mean).square() @ precision
-            if self.config.head == "free":
-                head = self.free[stage]
-                nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-                head.bias.copy_(shares.log())  # type: ignore[operator, union-attr]
-            # mu stands for the whole embedding: what the stages before sent is subtracted from it.
-            total = total + mean
-            means.append(total)
-            precisions.append(precision.log())
-        pairs = zip(means, precisions, strict=True)
-        self.head.bias.copy_(torch.cat([part for pair in pairs for part in pair]))
+        shares = counts.float() + 1
+        shares = (shares / shares.sum(1, keepdim=True))[..., None]
+        means = (shares * codebooks).sum(1)
+        spread = (shares * (codebooks - means[:, None]).square()).sum(1).sum(0)
+        low, high = (math.exp(limit) for limit in LOG_PRECISION_LIMITS)
+        precision = (1 / spread.clamp_min(1e-9)).clamp(low, high)
+        # mu stands for the whole embedding: what the stages before sent is subtracted from it.
+        pairs = [torch.cat([mean, precision.log()]) for mean in means.cumsum(0)]
+        self.head.bias.copy_(torch.cat(pairs))
+        if self.config.bias:
+            self.bias.copy_(shares[..., 0].log() + 0.5 * (codebooks - means[:, None]).square() @ precision)
+        if self.config.head == "free":
+            for free, share in zip(self.free, shares[..., 0], strict=True):
+                nn.init.zeros_(free.weight)  # type: ignore[arg-type]
+                free.bias.copy_(share.log())  # type: ignore[operator, union-attr]
 
     def analyse(self, latent: Tensor) -> Tensor:
         """Latent B×D×h×w to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""

@@ -18,9 +18,9 @@ logits, b_k (bits)     2^-29                     sums below 2^53
 weights for the coder  2^-10                     1 … 2^26
 =====================  ========================  =================
 
-Logits are in bits, so that a weight 2^x needs no table: x on grid 2^-10, shifted into the exponent and the mantissa of a
-float64, *is* the number (1 + f)·2^n with n = floor(x) and f = x - n. Between powers of two that runs on a straight line, at
-most 6.2 % above 2^x, which costs less than 0.0003 bits an index.
+Logits are in bits, so that a weight 2^x needs no table: x on grid 2^-10, shifted into the exponent and the mantissa of
+a float64, *is* the number (1 + f)·2^n with n = floor(x) and f = x - n. Between powers of two that runs on a straight
+line, at most 6.2 % above 2^x, which costs less than 0.0005 bits an index.
 
 The coder (constriction) turns those weights into 24-bit frequencies, every one at least 1.
 """
@@ -28,7 +28,7 @@ The coder (constriction) turns those weights into 24-bit frequencies, every one 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from functools import cache
 
@@ -92,7 +92,7 @@ class IntegerConvolution:
 
 
 class IntegerSynthesis:
-    """H-synthesis: z (C×h'×w') to features (W×h·w on 2^-10) and parameters (S·2D×h·w on the grids of mu and log 1/sigma^2)."""
+    """H-synthesis: z to features (W×h·w) and to mu and log 1/sigma^2 of every stage (S·2D×h·w), row by row."""
 
     def __init__(self, model: Hyperprior) -> None:
         self.layers: list[IntegerConvolution | int] = []
@@ -158,13 +158,12 @@ class IntegerPEE:
         worst = largest * float((self.anchors.square() + reach * self.anchors.abs()).sum(1).max())
         if worst + float(self.offsets.abs().max()) >= EXACT:
             raise HvqbenchError("codebook too wide for exact logits: rescale the tokenizer's latent before export")
-        # One product gives the logits: (precision * mean, precision, 1) times this, on the exponent's grid. Scaling by a
-        # power of two loses nothing.
+        # One product gives the logits on the exponent's grid: (precision * mean, precision, 1) times this matrix.
         rows = [2 * self.anchors.T, -self.anchors.square().T, self.offsets[None]]
         self.matrix = torch.cat(rows).mul_(math.ldexp(1, EXPONENT_BITS - LOGIT_BITS))
 
-    def weights(self, mean: Tensor, log_precision: Tensor, block: int) -> Iterator[Tensor]:
-        """Weights (n×K, float64, 1 to 2^26) proportional to p(k), for *block* positions at a time.
+    def weights(self, mean: Tensor, log_precision: Tensor) -> Tensor:
+        """Weights (N×K, float64, 1 to 2^26) proportional to p(k).
 
         *mean* and *log_precision* are N×D, on their grids; both are clamped to their limits here.
         """
@@ -172,8 +171,7 @@ class IntegerPEE:
         limit = MEAN_LIMIT * 2**MEAN_BITS
         precision = _precision_table()[log_precision.clamp(low, high).sub_(low).long()]
         factors = [precision * mean.clamp(-limit, limit), precision, torch.ones_like(precision[:, :1])]
-        for part in torch.cat(factors, 1).split(block):
-            yield _power_of_two(part @ self.matrix)
+        return _power_of_two(torch.cat(factors, 1) @ self.matrix)
 
 
 def _power_of_two(logits: Tensor) -> Tensor:

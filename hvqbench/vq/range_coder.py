@@ -1,8 +1,8 @@
 """Range coding of indices under integer-valued weights, in no more bytes than the interval needs.
 
-constriction's coder works on 32-bit words: its output ends on a whole word, on average 2.3 bytes later than it must. Any
-number in the coder's final interval decodes to the same symbols, so what is sent is the shortest byte string that falls
-into it when zero bytes follow: less than one byte above the coded information.
+constriction's coder works on 32-bit words: its output ends on a whole word, on average 2.3 bytes later than it must.
+Any number in the coder's final interval decodes to the same symbols, so what is sent is the shortest byte string that
+falls into it when zero bytes follow: less than one byte above the coded information.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class RangeEncoder:
 
     def finish(self) -> bytes:
         """The bytes of all symbols so far; more can follow, and belong to another, longer string."""
-        words, position, (lower, width) = self._coder.get_compressed(), *self._coder.pos()
+        words = self._coder.get_compressed()
+        position, (lower, width) = self._coder.pos()
         size = 4 * position + STATE_BYTES
         inside = int.from_bytes(words.astype(">u4").tobytes().ljust(size, b"\0"))
         # The coder keeps the interval's lower end modulo 2^64; a point inside says what stands above, carries included.

@@ -1,45 +1,77 @@
-"""Rate control at encode time: which index to send, given distortion + L * bits.
+"""Rate control at encode time: which index to send, and how many stages, given distortion + L * bits.
 
-Given z the positions are independent, so the best index is exact and parallel (no trellis)::
+Given what was sent before, the positions of a step are independent, so the best index is exact and parallel (no
+trellis)::
 
-    k* = argmin_k ||y - e_k||^2 + L * bits_k
+    k* = argmin_k ||r - e_k||^2 + L * bits_k
 
-The decoder does not know L; sweeping it gives the rate-distortion curve of one checkpoint (entropy-constrained VQ,
-Chou, Lookabaugh, Gray 1989).
+with r the latent, less what the stages before sent. Of 1, 2, … stages the number with the least distortion + L * bits
+in all is sent. The decoder does not know L; sweeping it gives the rate-distortion curve of one checkpoint
+(entropy-constrained VQ, Chou, Lookabaugh, Gray 1989).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from hvqbench.vq.tokenizer import nearest, squared_distances
+from hvqbench.timing import span
+from hvqbench.vq.distance import squared_distances
+from hvqbench.vq.index_models import Coded, IndexModel, Step
+
+BLOCK = 2**19
+"""Prices held at a time: 2 MB, which a cache holds."""
 
 
-def choose_indices(
-    latent: Tensor, codebook: Tensor, costs: Iterable[NDArray[np.float64]], weight: float
-) -> NDArray[np.int32]:
-    """Best index per position of a latent 1×D×h×w: int32 h×w.
+@dataclass(frozen=True)
+class Choice:
+    """Indices S'×h×w (int64), how they are coded, and what that costs: squared distance + L * bits."""
+
+    indices: Tensor
+    coded: Coded
+    cost: float
+
+
+def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, weight: float, stages: int) -> Choice:
+    """What *model* should send of at most *stages* stages.
 
     Parameters
     ----------
-    costs
-        Bits of every codeword, as chunks n×K (or n×1) that cover the positions row by row; not read when *weight* is 0.
+    side
+        What ``model.side(latent)`` gave.
+    latent, codebooks
+        1×D×h×w and S×K×D, float32, on the CPU.
     weight
-        L, squared latent distance per bit, at least 0.
+        L, squared latent distance per bit, above 0. (At 0 the nearest indices of all stages are best: no search.)
     """
+    choose = _Cheapest(latent, codebooks, weight)
     height, width = latent.shape[-2:]
-    flat = latent[0].flatten(1).T.float()
-    if weight == 0:
-        return nearest(flat, codebook).view(height, width).int().cpu().numpy()
-    parts, start = [], 0
-    for bits in costs:
-        rows = flat[start : start + len(bits)]
-        price = squared_distances(rows, codebook) + weight * torch.from_numpy(np.array(bits)).to(rows)
-        parts.append(price.argmin(1))
-        start += len(bits)
-    return torch.cat(parts).view(height, width).int().cpu().numpy()
+    choices = []
+    for stage, coded in enumerate(model.encode(side, (height, width), stages, choose), 1):
+        cost = float(choose.left.double().square().sum()) + weight * 8 * len(coded.payload)
+        choices.append(Choice(choose.indices[:stage].view(stage, height, width), coded, cost))
+    return min(choices, key=lambda choice: choice.cost)
+
+
+class _Cheapest:
+    """Chooses the indices (S×N) of a latent 1×D×h×w step by step."""
+
+    def __init__(self, latent: Tensor, codebooks: Tensor, weight: float) -> None:
+        self.left = latent[0].flatten(1).T.clone()
+        """What no index stands for yet (N×D)."""
+        self.indices = torch.zeros(len(codebooks), len(self.left), dtype=torch.int64)
+        self.codebooks, self.weight = codebooks, weight
+
+    def __call__(self, step: Step) -> Tensor:
+        with span("rdo"):
+            rows, codebook = self.left[step.positions], self.codebooks[step.stage]
+            size = max(1, BLOCK // len(codebook))
+            parts = zip(rows.split(size), step.bits().expand(len(rows), -1).split(size), strict=True)
+            prices = (squared_distances(part, codebook).add_(bits, alpha=self.weight) for part, bits in parts)
+            symbols = torch.cat([price.argmin(1) for price in prices])
+            self.left[step.positions] = rows - codebook[symbols]
+            self.indices[step.stage, step.positions] = symbols
+        return symbols

@@ -21,10 +21,10 @@ MAX_DIM = 256
 class VQModelTokenizer(BaseTokenizer):
     """A diffusers ``VQModel`` behind the contract of our own tokenizers.
 
-    Latent and codebook are the model's, times a power of two that brings the largest entry into [4, 8). Coding takes the
-    entries on a fixed grid: it refuses those beyond ±16, and those of 1/K, as some codebooks have them, would fall
-    between the grid points. A power of two changes no digit of a float, hence no nearest entry and no pixel; and the
-    largest entry, unlike a mean, does not hang on an order of summation.
+    Latent and codebook are the model's, times a power of two that brings the largest entry into [4, 8). Coding takes
+    the entries on a fixed grid: it refuses those beyond ±16, and those of 1/K, as some codebooks have them, would fall
+    between its points. A power of two changes no digit of a float, hence no nearest entry and no pixel; and the largest
+    entry, unlike a mean, does not hang on an order of summation.
 
     Parameters
     ----------
@@ -39,6 +39,10 @@ class VQModelTokenizer(BaseTokenizer):
     def __init__(self, model: Any, digest: str) -> None:
         super().__init__()
         entries = model.quantize.embedding.weight.detach().float()
+        if (channels := (model.config.in_channels, model.config.out_channels)) != (3, 3):
+            raise HvqbenchError(
+                f"this VQModel is made for {channels} channels, not for RGB images; choose another model"
+            )
         if entries.shape[1] > MAX_DIM:
             raise HvqbenchError(
                 f"the codebook of this VQModel has {entries.shape[1]} dimensions, and exact coding can sum {MAX_DIM}; "
@@ -53,9 +57,7 @@ class VQModelTokenizer(BaseTokenizer):
         height, width = image.shape[-2:]
         if height % self.config.factor or width % self.config.factor:
             # diffusers would leave out the rest without a word.
-            raise HvqbenchError(
-                f"{width}x{height} pixels are not whole patches of {self.config.factor}; pad or crop them"
-            )
+            raise HvqbenchError(f"{width}x{height} pixels are no multiples of {self.config.factor}; pad or crop them")
         return self.model.encode(image).latents * self.scale
 
     def decode(self, indices: Tensor) -> Tensor:

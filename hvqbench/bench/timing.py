@@ -1,0 +1,296 @@
+"""Times, in a pass of their own: serial, interleaved over codecs, warmed up, repeated, checked, with the machine told.
+
+::
+
+    results/_timing/<start of the pass>-<round>.parquet    one row per (codec, point, image) and round
+
+A round times every codec at every point on every image once, in this process, one call after the other. A codec's calls
+are shuffled and spread evenly over the round, so that what changes meanwhile (heat, the clock, other work) meets all
+codecs alike, and ratios within a pass mean something even where its seconds do not. A round is kept when it is
+finished: what an interrupted pass leaves is balanced too.
+
+Every timed call is a checked one: the decoder is another object than the encoder, it has to restore what the encoder
+meant, and the bytes have to be the same in every round. Otherwise the row is a failed one, without times.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hvqbench.bench.executor import Process, threads_per_process
+from hvqbench.bench.machine import OtherWork, cpu_seconds, is_busy, machine_facts
+from hvqbench.bench.plan import check_device, find_codec, library_versions, look_at, make_plan, note
+from hvqbench.bench.progress import progress as show_progress
+from hvqbench.bench.store import Identity, Row, Store
+from hvqbench.bench.sweep import check_arguments, circumstances
+from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure, now
+from hvqbench.bench.worker import Codecs, decoded, describe, encoded
+from hvqbench.errors import HvqbenchError
+from hvqbench.files import atomic_write
+from hvqbench.timing import record, span
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hvqbench.codec import Image
+    from hvqbench.data import Dataset, ImageFile
+
+FOLDER = "_timing"
+FRONT = (
+    *("pass", "dataset", "codec", "point", "point_name", "image", "repeat", "status", "reason", "width", "height"),
+    *("bytes", "encode_s", "encode_cpu_s", "decode_s", "decode_cpu_s"),
+    *("encode_memory", "decode_memory", "encode_gpu_memory", "decode_gpu_memory", "busy"),
+)
+"""Columns that come first in a table; stages (``encode_s.<span>``, ``decode_s.<span>``) and the rest follow."""
+
+
+def time_codecs(
+    codecs: str | Sequence[str],
+    dataset: str | Path | Dataset,
+    *,
+    points: Sequence[float] | None = None,
+    results: str | Path = "results",
+    repeats: int = 3,
+    device: str = "cpu",
+    progress: bool = True,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Time codecs over a data set, and keep the rows beside the quality rows in *results*.
+
+    Parameters
+    ----------
+    codecs, dataset, points, results, device, limit
+        As of :func:`hvqbench.bench.run`. Ratios are against the first codec.
+    repeats
+        Rounds: how often every call is timed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        This pass, with the columns of :func:`read_timing`.
+
+    Raises
+    ------
+    HvqbenchError
+        An unknown name, no such device, a store that cannot be written.
+    """
+    from hvqbench.data import Dataset, load_dataset
+
+    check_arguments(1, "all", limit, points)
+    if repeats < 1:
+        raise HvqbenchError(f"repeats is {repeats}; it must be 1 or more")
+    load_average = os.getloadavg()[0]  # before this process raises it
+    names = [codecs] if isinstance(codecs, str) else list(dict.fromkeys(codecs))
+    entries = [find_codec(name) for name in names]
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+    store = Store(results)
+    store.open()
+    pictures = look_at(data, limit, store.root / ".images.json")
+    check_device(device)
+    reasons = {entry.spec.id: reason for entry in entries if (reason := entry.unavailable())}
+    notes = [note(data.id, e, "unavailable", reasons[e.spec.id]) for e in entries if e.spec.id in reasons]
+    bad = [picture for picture in pictures if picture.unreadable]
+    notes += [note(data.id, e, "failed", p.unreadable, p.file.name) for p in bad for e in entries if not e.broken]
+    tasks = [task for task in make_plan(entries, data.id, pictures, {}, points, device) if task.codec not in reasons]
+    tasks.sort(key=lambda task: names.index(task.source))  # stable: the first codec comes first, points in order
+
+    start = now()
+    context = circumstances(jobs=1) | {"pass": start, "repeats": repeats, "load_average": load_average}
+    _warn_if_busy(load_average)
+    libraries = {entry.spec.id: library_versions(entry.codec) for entry in entries}
+    stopwatch = Stopwatch()
+    rounds = []
+    with show_progress(len(_largest(tasks)) + repeats * len(tasks), progress) as advance:
+        memory = _warm_up(tasks, stopwatch, advance)
+        context |= machine_facts(device)
+        first: dict[Identity, str] = {}
+        for number in range(1, repeats + 1):
+            others = OtherWork()
+            rows = {}
+            for place, task in enumerate(interleave(tasks, seed=number)):
+                row = _time_once(task, stopwatch, first)
+                rows[task.identity] = (
+                    row | memory.get((task.codec, task.point), {}) | {"repeat": number, "order": place}
+                )
+                advance(f"{task.codec} {task.point:g} {task.image.name}", row["status"] == "failed")
+            cores = others.cores()
+            busy = {"others_cores": cores, "busy": is_busy(load_average, cores)}
+            told = [context | busy | {"libraries": libraries[task.codec]} | rows[task.identity] for task in tasks]
+            told += [context | busy | {"repeat": 1} | row for row in notes if number == 1]
+            rounds.append(_keep(store.root / FOLDER / f"{start.replace(':', '')}-{number}.parquet", told))
+    return _join(rounds)
+
+
+def read_timing(path: str | Path = "results", history: bool = False) -> pd.DataFrame:
+    """The times in a folder of results.
+
+    Parameters
+    ----------
+    path
+        The folder that ``hvqbench run --timing`` wrote.
+    history
+        False: the newest pass over each data set. True: every pass. Compare codecs within a pass only (column
+        ``pass``, the time at which it started).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each call: (pass, codec, operating point, image, ``repeat``), failures included; codecs in the
+        order in which they were named. Times are in seconds: ``encode_s`` and ``decode_s`` on the clock,
+        ``encode_cpu_s`` and ``decode_cpu_s`` of all threads and child processes, ``encode_s.<stage>`` and
+        ``decode_s.<stage>`` of the codec's own spans (NaN where it has none). Memory is in bytes, see
+        :func:`hvqbench.bench.machine.peak_memory`. ``busy`` says that others were working, and that seconds are
+        therefore no speed. ``key`` is that of the quality rows (:func:`~hvqbench.bench.store.read_results`).
+
+    Raises
+    ------
+    HvqbenchError
+        There are no times in that folder.
+    """
+    import pandas as pd
+
+    files = sorted((Path(path) / FOLDER).glob("[!.]*.parquet"))
+    if not files:
+        raise HvqbenchError(f"no times in {str(path)!r}: run `hvqbench run --timing` first, or name its folder")
+    table = _join(pd.read_parquet(file) for file in files)
+    if history:
+        return table
+    newest = table["pass"] == table.groupby("dataset")["pass"].transform("max")
+    return table[newest].reset_index(drop=True)
+
+
+def interleave(tasks: Iterable[Task], seed: int) -> list[Task]:
+    """*tasks* in the order of a round: each codec's are shuffled, and spread evenly over the whole."""
+    rng = random.Random(seed)
+    places: list[tuple[float, Task]] = []
+    for group in _by_codec(tasks).values():
+        rng.shuffle(group)
+        # One task in each of as many equal parts of the round as the codec has tasks.
+        places += [((i + rng.random()) / len(group), task) for i, task in enumerate(group)]
+    return [task for _, task in sorted(places, key=lambda place: place[0])]
+
+
+class Stopwatch:
+    """The :class:`~hvqbench.bench.task.Workers` of this process: it times what it does, and computes no metric."""
+
+    columns: Row
+    """Of the last task: CPU times and stages."""
+
+    def __init__(self) -> None:
+        self._encoders, self._decoders = Codecs(), Codecs()
+        self.columns = {}
+
+    def encode(self, source: str, device: str, image: ImageFile, point: float) -> Encoded:
+        self.columns = {}
+        try:
+            codec = self._encoders(source, device)
+            stream, seconds = self._time("encode", codec.encode, image.read(), point)
+            return encoded(codec, stream, seconds)
+        except Exception as error:  # an adapter's own, of any kind
+            raise WorkerError(f"encoder: {describe(error)}") from error
+
+    def decode(self, source: str, device: str, data: bytes) -> Decoded:
+        try:
+            codec = self._decoders(source, device)
+            image, seconds = self._time("decode", codec.decode, data)
+            return decoded(codec, data, image, seconds)
+        except Exception as error:
+            raise WorkerError(f"decoder: {describe(error)}") from error
+
+    def score(self, image: ImageFile, decoded: Image, metrics: tuple[str, ...]) -> dict[str, float]:
+        return {}
+
+    def _time(self, what: str, function: Callable[..., Any], *arguments: object) -> tuple[Any, float]:
+        """The result and the seconds. A span at the outside waits for the GPU at both ends."""
+        cpu = cpu_seconds()
+        with record() as seconds, span(""):
+            result = function(*arguments)
+        cpu = cpu_seconds() - cpu
+        whole = seconds.pop("")
+        self.columns |= {f"{what}_cpu_s": cpu} | {f"{what}_s.{stage}": value for stage, value in seconds.items()}
+        return result, whole
+
+
+def _warm_up(tasks: Sequence[Task], stopwatch: Stopwatch, advance: Callable[[str, bool], None]) -> dict[Any, Row]:
+    """Run every codec at every point once, on the largest image; the peak memory of that, by codec and point.
+
+    Memory is measured in two further processes for each codec, since what this one holds belongs to all of them.
+    """
+    memory: dict[Any, Row] = {}
+    for group in _by_codec(_largest(tasks)).values():
+        encoder, decoder = (Process("meter", threads_per_process(1)) for _ in range(2))
+        try:
+            for task in group:
+                row, data = measure(task, stopwatch)
+                if row["status"] == "ok" and data is not None:
+                    with suppress(WorkerError):  # no memory then, but times
+                        arguments = (task.source, task.device)
+                        peaks = {"encode": encoder.call(*arguments, task.image, task.point)}
+                        peaks["decode"] = decoder.call(*arguments, data, task.point)
+                        memory[task.codec, task.point] = {
+                            f"{what}_{kind}": value for what, found in peaks.items() for kind, value in found.items()
+                        }
+                advance(f"warming up {task.codec} {task.point:g}", row["status"] == "failed")
+        finally:
+            encoder.close()
+            decoder.close()
+    return memory
+
+
+def _time_once(task: Task, stopwatch: Stopwatch, first: dict[Identity, str]) -> Row:
+    """The row of one timed call; *first* holds the hash of each task's bytes, from when it was first done."""
+    row, _ = measure(task, stopwatch)
+    if row["status"] != "ok":
+        return row
+    if first.setdefault(task.identity, row["bitstream_sha256"]) != row["bitstream_sha256"]:
+        return task.row("failed", "the encoder made other bytes than in an earlier round: it is not deterministic")
+    return {name: value for name, value in row.items() if name != "metrics"} | stopwatch.columns
+
+
+def _by_codec(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(task.codec, []).append(task)
+    return groups
+
+
+def _largest(tasks: Iterable[Task]) -> list[Task]:
+    """For each codec and point the task with the largest image."""
+    largest: dict[tuple[str, float], Task] = {}
+    for task in tasks:
+        other = largest.setdefault((task.codec, task.point), task)
+        if task.width * task.height > other.width * other.height:
+            largest[task.codec, task.point] = task
+    return list(largest.values())
+
+
+def _warn_if_busy(load_average: float) -> None:
+    if is_busy(load_average):
+        reason = f"the load average is {load_average:.2f} on {os.cpu_count()} cores, so others may be working"
+        sys.stderr.write(f"hvqbench: {reason}: these times will be no speed; wait and time again\n")
+
+
+def _keep(path: Path, rows: list[Row]) -> pd.DataFrame:
+    """Write a round's rows; the table that was written."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    content = BytesIO()
+    frame.to_parquet(content, index=False)
+    path.parent.mkdir(exist_ok=True)
+    atomic_write(path, content.getvalue())
+    return frame
+
+
+def _join(rounds: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    table = pd.concat(rounds, ignore_index=True)
+    return table[[name for name in FRONT if name in table] + [name for name in table if name not in FRONT]]

@@ -1,0 +1,187 @@
+"""Diagnostics of VQ indices as something to read: two tables, the use of the codebook, and where the bits go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hvqbench.analysis.indices import Inspection, codes_table, images_table, inspect_codec, usage_table
+from hvqbench.catalog import load_codec
+from hvqbench.errors import UnavailableError
+from hvqbench.files import atomic_write
+from hvqbench.report.figures import COLOURS, STYLE, WIDTH, file_name, save_figure
+from hvqbench.report.tables import to_markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from hvqbench.codec import Image
+    from hvqbench.data import ImageFile
+
+TITLES: Mapping[str, str] = {
+    "entropy": "entropy, bits",
+    "model": "model, bits",
+    "bits_per_index": "bits per index",
+    "saved_percent": "saved %",
+    "z_percent": "z %",
+}
+DECIMALS: Mapping[str, int] = {
+    "perplexity": 0,
+    "entropy": 3,
+    "model": 3,
+    "bits_per_index": 3,
+    "saved_percent": 2,
+    "z_percent": 2,
+}
+PANELS = 3
+"""Panels in a row of a map."""
+
+
+def inspect_codecs(
+    codecs: Sequence[str],
+    dataset: str,
+    point: float = 0.0,
+    limit: int | None = None,
+    out: Path | None = None,
+    device: str = "cpu",
+) -> str:
+    """Inspect the indices that *codecs* send at L = *point* for (the first *limit* images of) *dataset*.
+
+    Returns the tables as Markdown; the folder *out*, if given, receives what :func:`write_inspection` writes.
+    """
+    from hvqbench.bench.plan import check_device
+    from hvqbench.bench.progress import progress
+    from hvqbench.data import load_dataset
+
+    check_device(device)
+    ready = [load_codec(name) for name in codecs]
+    for codec in ready:
+        if reason := codec.unavailable():
+            raise UnavailableError(f"codec {codec.id} cannot run here: {reason}")
+    images = load_dataset(dataset).images[:limit]
+    inspections = []
+    with progress(len(images) * len(ready)) as advance:
+        for codec in ready:
+            codec.prepare(device)
+            inspections.append(inspect_codec(codec, images, point, lambda name: advance(name, False)))
+    if out:
+        write_inspection(inspections, images, out)
+    return inspection_text(inspections)
+
+
+def inspection_text(inspections: Sequence[Inspection]) -> str:
+    """Both tables as Markdown."""
+    tables = (usage_table(inspections), codes_table(inspections))
+    return "\n\n".join(to_markdown(table, DECIMALS, TITLES) for table in tables) + "\n"
+
+
+def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFile], out: Path) -> list[Path]:
+    """Write tables, usage figures and, per codec and image, a map of the bits into the folder *out*.
+
+    ``indices.md``; ``usage.csv``, ``codes.csv`` and ``images.csv``; ``usage-<codec>.png`` and ``.pdf``;
+    ``<codec>/<image>.png``. *images* are those that were inspected. Returns the paths.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    tables: dict[str, pd.DataFrame] = {
+        "usage": usage_table(inspections),
+        "codes": codes_table(inspections),
+        "images": images_table(inspections),
+    }
+    written = [out / "indices.md", *(out / f"{name}.csv" for name in tables)]
+    for path, table in zip(written[1:], tables.values(), strict=True):
+        atomic_write(path, table.to_csv(index=False, lineterminator="\n").encode())
+    figures: list[Path] = []
+    for inspection in inspections:
+        codec = file_name(inspection.codec)
+        figures += save_figure(usage_figure(inspection), out / f"usage-{codec}")
+        (out / codec).mkdir(exist_ok=True)
+        for file, bits in zip(images, inspection.maps, strict=True):
+            figure = bits_figure(file.read(), bits, inspection.factor, inspection.counts.shape[1])
+            path = out / codec / f"{file_name(file.name)}.png"
+            _save_png(figure, path)
+            written.append(path)
+    drawn = [f"![Use of the codebook]({path.name})" for path in figures if path.suffix == ".png"]
+    text = "\n\n".join(["# VQ indices", inspection_text(inspections).rstrip(), *drawn]) + "\n"
+    atomic_write(written[0], text.encode())
+    return [*written, *figures]
+
+
+def usage_figure(inspection: Inspection) -> Figure:
+    """Share of the indices that each codeword has, the most frequent first, per stage; dashed in the training set."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(fname=STYLE):
+        figure = Figure(figsize=(WIDTH / 2, 2.6), layout="constrained")
+        ax = figure.subplots()
+        codewords = inspection.counts.shape[1]
+        for stage, counts in enumerate(inspection.counts):
+            colour = COLOURS[stage % len(COLOURS)]
+            label = inspection.codec if len(inspection.counts) == 1 else f"stage {stage + 1}"
+            ax.plot(*_ranked(counts), color=colour, label=label)
+            if inspection.training is not None:
+                ax.plot(*_ranked(inspection.training[stage] - 1), color=colour, linestyle=(0, (3, 1.5)), linewidth=0.8)
+        ax.axhline(1 / codewords, color="black", linewidth=0.6, linestyle=":", zorder=1)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel(f"codeword by rank, of {codewords}")
+        ax.set_ylabel("share of indices")
+        ax.legend()
+    return figure
+
+
+def bits_figure(image: Image, bits: Tensor, factor: int, codewords: int) -> Figure:
+    """The picture (H×W×3), and for each stage what its indices cost (*bits* S×h×w), laid over it.
+
+    White is what fixed length costs, blue less, red more. An index stands for *factor*×*factor* pixels.
+    """
+    import matplotlib as mpl
+    from matplotlib.colors import TwoSlopeNorm
+    from matplotlib.figure import Figure
+
+    height, width = image.shape[:2]
+    fixed = np.log2(codewords)
+    columns = min(PANELS, len(bits) + 1)
+    rows = -(-(len(bits) + 1) // columns)
+    with mpl.rc_context(fname=STYLE):
+        figure = Figure(figsize=(WIDTH, WIDTH / columns * rows * height / width + 0.3), layout="constrained")
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for ax in axes:
+            ax.set_axis_off()
+        axes[0].imshow(image)
+        axes[0].set_title("picture")
+        grey = image.mean(2)
+        for stage, (ax, costs) in enumerate(zip(axes[1:], bits, strict=False)):
+            ax.imshow(grey, cmap="gray", vmin=-255, vmax=255)
+            shown: Any = ax.imshow(
+                costs.numpy(),
+                cmap="RdBu_r",
+                norm=TwoSlopeNorm(fixed, 0, 2 * fixed),
+                alpha=0.7,
+                extent=(-0.5, costs.shape[1] * factor - 0.5, costs.shape[0] * factor - 0.5, -0.5),
+            )
+            ax.set_xlim(-0.5, width - 0.5)  # the last patches may reach beyond the picture
+            ax.set_ylim(height - 0.5, -0.5)
+            name = f"stage {stage + 1}: " if len(bits) > 1 else ""
+            ax.set_title(f"{name}{float(costs.mean()):.2f} bits per index")
+        bar = figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01, extend="max")
+        bar.set_label(f"bits (fixed length: {fixed:g})")
+    return figure
+
+
+def _ranked(counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks from 1, and shares, of the codewords that occur."""
+    shares = np.sort(counts[counts > 0].double().numpy())[::-1] / max(1.0, float(counts.sum()))
+    return np.arange(1, len(shares) + 1), shares
+
+
+def _save_png(figure: Figure, path: Path) -> None:
+    import matplotlib as mpl
+
+    with mpl.rc_context(fname=STYLE):
+        figure.savefig(path, metadata={"Software": None})

@@ -1,0 +1,79 @@
+"""What trained models give on a data set: ideal bits of the indices, and the quality of the reconstructions.
+
+Ideal bits are those of the floating-point model. No byte is coded, so this serves models that no coder has, like the
+free K-way head; a codec's own files differ by its integer grids (``hvqbench run``, ``hvqbench inspect``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvqbench.analysis.indices import nearest_indices, stage_counts
+from hvqbench.training.photos import to_tensor
+
+if TYPE_CHECKING:
+    from hvqbench.data import ImageFile
+    from hvqbench.vq.base import BaseTokenizer
+    from hvqbench.vq.hyperprior import Hyperprior
+
+QUALITY = ("psnr", "lpips-alex", "dists")
+
+
+@dataclass(frozen=True)
+class IdealBits:
+    """Mean bits per image: of fixed length, of static frequencies, and of a hyperprior's indices and z."""
+
+    fixed: float
+    static: float
+    indices: float
+    z: float
+
+    @property
+    def static_saving(self) -> float:
+        """Percent of fixed length that static frequencies save."""
+        return 100 * (1 - self.static / self.fixed)
+
+    @property
+    def saving(self) -> float:
+        """Percent of fixed length that the hyperprior saves, its z included."""
+        return 100 * (1 - (self.indices + self.z) / self.fixed)
+
+
+@torch.inference_mode()
+def ideal_bits(tokenizer: BaseTokenizer, model: Hyperprior, counts: Tensor, images: Sequence[ImageFile]) -> IdealBits:
+    """Bits of *images* under *model*, and under the static frequencies of *counts* (S×K)."""
+    from hvqbench.vq.hyperprior import static_bits
+
+    model.eval()  # z is rounded
+    rows = []
+    for file in images:
+        latent, indices = nearest_indices(tokenizer, to_tensor(file.read()[None]))
+        bits, z_bits = model(latent, indices, tokenizer.codebooks)
+        fixed = indices.numel() * math.log2(tokenizer.config.codewords)
+        rows.append([fixed, float(static_bits(counts, indices).sum()), float(bits.sum()), float(z_bits)])
+    return IdealBits(*np.mean(rows, 0).tolist())
+
+
+@torch.inference_mode()
+def reconstruction(tokenizer: BaseTokenizer, images: Sequence[ImageFile]) -> tuple[dict[str, float], Tensor]:
+    """Mean of each of :data:`QUALITY` over the reconstructions of *images*, and the codewords' counts S×K."""
+    from hvqbench.metrics import load_metric
+
+    metrics = [load_metric(name) for name in QUALITY]
+    counts = torch.zeros(tokenizer.codebooks.shape[:2], dtype=torch.int64)
+    scores = []
+    for file in images:
+        image = file.read()
+        _, indices = nearest_indices(tokenizer, to_tensor(image[None]))
+        counts += stage_counts(indices, counts.shape[1])
+        output = ((tokenizer.decode(indices)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        pixels = output.permute(1, 2, 0)[: image.shape[0], : image.shape[1]].contiguous().numpy()
+        scores.append([metric(image, pixels) for metric in metrics])
+    return dict(zip(QUALITY, np.mean(scores, 0).tolist(), strict=True)), counts

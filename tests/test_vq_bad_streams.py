@@ -1,0 +1,123 @@
+"""What is wrong with a stream, or with the weights, is said in one line; nothing crashes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvqbench.adapters.vq import VQCodec
+from hvqbench.catalog import load_codec
+from hvqbench.errors import BitstreamError, HvqbenchError
+from hvqbench.vq.container import Container, pack
+from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig
+from hvqbench.vq.tokenizer import Tokenizer
+
+CODECS = [f"{f}-{k}" for f in ("tiny", "rvq", "large") for k in ("fixed", "huffman", "static", "hyperprior", "context")]
+
+
+def picture(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def load(vq_catalog: Path) -> Callable[[str], VQCodec]:
+    def load_vq(name: str) -> VQCodec:
+        codec = load_codec(f"{vq_catalog}/codecs/{name}")
+        assert isinstance(codec, VQCodec)
+        return codec
+
+    return load_vq
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "other model"])
+def test_a_bad_stream_is_one_clear_line(load: Callable[[str], VQCodec], damage: str) -> None:
+    codec = load("tiny-hyperprior")
+    good = codec.encode(picture(64), 0).data
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 4
+    other = load("other-hyperprior").encode(picture(64), 0).data
+    bad = {
+        "truncated": good[:-5],
+        "flipped": bytes(flipped),
+        "empty": b"",
+        "foreign": b"RIFF" + good,
+        "other model": other,
+    }
+    with pytest.raises(BitstreamError) as caught:
+        codec.decode(bad[damage])
+    assert "\n" not in str(caught.value)
+    assert codec.id in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_a_payload_that_lies_is_an_image_or_one_clear_line(
+    load: Callable[[str], VQCodec], name: str, mode: int
+) -> None:
+    """A valid container around anything: whatever comes of it, no crash and no index outside the codebook."""
+    codec = load(name)
+    for payload in (b"", b"\xff" * 5, b"\xff" * 2000, bytes(40), bytes(range(256)) * 3):
+        stream = pack(Container(256, 256, mode, payload), codec.model_fingerprint)
+        message = codec.id
+        try:
+            largest = codec.decode_indices(stream).max()
+        except BitstreamError as error:
+            largest, message = 0, str(error)
+        assert 0 <= largest < codec.tokenizer.config.codewords
+        assert codec.id in message
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize("kind", ["fixed", "huffman"])
+def test_a_payload_that_is_too_short_is_refused(load: Callable[[str], VQCodec], kind: str) -> None:
+    codec = load(f"tiny-{kind}")
+    with pytest.raises(BitstreamError, match="cannot be decoded"):
+        codec.decode(pack(Container(256, 256, 0, b"\xff" * 5), codec.model_fingerprint))
+
+
+def test_more_stages_than_the_tokenizer_has_are_refused(load: Callable[[str], VQCodec]) -> None:
+    codec = load("rvq-static")
+    stream = pack(Container(64, 64, 0, bytes(100), stages=4), codec.model_fingerprint)
+    with pytest.raises(BitstreamError, match="4 stages, but the tokenizer has 3"):
+        codec.decode(stream)
+
+
+def test_an_unknown_index_mode_is_refused(load: Callable[[str], VQCodec]) -> None:
+    codec = load("tiny-static")
+    with pytest.raises(BitstreamError, match="unknown index mode 2"):
+        codec.decode(pack(Container(64, 64, 2, bytes(100)), codec.model_fingerprint))
+
+
+@pytest.mark.parametrize("kind", ["hyperprior", "static"])
+def test_index_model_of_another_tokenizer_is_refused(vq_catalog: Path, tmp_path: Path, kind: str) -> None:
+    shutil.copytree(vq_catalog / "codecs", tmp_path / "codecs")
+    path = tmp_path / "codecs/tokenizers/tiny/tokenizer.safetensors"
+    tokenizer = Tokenizer.load(path)
+    tokenizer.codebooks += 0.1
+    tokenizer.save(path, path.parents[1] / "autoencoder.safetensors")
+    with pytest.raises(HvqbenchError, match="was trained for tokenizer"):
+        load_codec(f"{tmp_path}/codecs/tiny-{kind}").prepare()
+
+
+def test_a_head_that_only_training_has_is_refused(vq_catalog: Path, tmp_path: Path) -> None:
+    shutil.copytree(vq_catalog / "codecs", tmp_path / "codecs")
+    digest = Tokenizer.load(tmp_path / "codecs/tokenizers/tiny/tokenizer.safetensors").digest
+    model = Hyperprior(HyperpriorConfig(5, 37, 1, 16, 3, head="free"))
+    model.save(tmp_path / "codecs/tokenizers/tiny/hyperprior.safetensors", digest)
+    with pytest.raises(HvqbenchError, match="free head, which cannot code"):
+        load_codec(f"{tmp_path}/codecs/tiny-hyperprior").prepare()
+
+
+def test_missing_weights_are_said_with_a_remedy(vq_catalog: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text = 'adapter = "vq"\nsummary = "test"\npoints = [0]\npoint_name = "L"\n[options]\nindex_model = "fixed"\n'
+    (folder / "codec.toml").write_text(text + 'tokenizer = "nowhere"\n')
+    assert "missing" in str(load_codec(str(folder)).unavailable())
+    shutil.copytree(vq_catalog / "codecs", tmp_path / "codecs")
+    (tmp_path / "codecs/tokenizers/tiny/frequencies.safetensors").unlink()
+    assert "frequencies.safetensors are missing" in str(load_codec(f"{tmp_path}/codecs/tiny-static").unavailable())
