@@ -323,7 +323,7 @@ def vq_codec(vq_catalog: Path) -> Callable[[str], Codec]:
     return load
 
 
-@pytest.mark.parametrize("name", ["tiny-static", "tiny-hyperprior"])
+@pytest.mark.parametrize("name", ["tiny-static", "tiny-hyperprior", "rvq-context"])
 def test_rates_of_a_vq_codec(vq_codec: Callable[[str], Codec], name: str) -> None:
     codec = vq_codec(name)
     image = np.ascontiguousarray(photographs.astronaut())
