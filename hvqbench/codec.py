@@ -123,9 +123,12 @@ class Codec(ABC):
     def encode(self, image: Image, point: float) -> Bitstream:
         """Compress *image* (uint8, H×W×3, any size from 1×1) at operating point *point*."""
 
-    def encoder(self, image: Image) -> Callable[[float], Bitstream]:
-        """:meth:`encode` of one image at many points; a codec overrides it where points can share work."""
-        return partial(self.encode, image)
+    def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
+        """:meth:`encode` of one image at many points, under the name ``""``; override it where points can share work.
+
+        After it may come other encoders of the same bitstreams, to reach rates that :meth:`encode` jumps over.
+        """
+        return {"": partial(self.encode, image)}
 
     @abstractmethod
     def decode(self, data: bytes) -> Image:

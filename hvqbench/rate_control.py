@@ -7,7 +7,8 @@
 Rate and quality are step functions of the point and not quite monotone: indices jump one by one, a range coder writes
 whole words, a quantiser's decisions flip. So nothing is fitted. The search encodes, keeps all that it has seen, and
 looks between neighbours of which one meets the target and the other does not, until the target is met closely, or no
-point is left between any such two, or :data:`ENCODES` streams were made.
+point is left between any such two, or :data:`ENCODES` streams were made. A rate that the codec jumps over, as with a
+residual tokenizer where one stage more is sent, is looked for among the codec's other encoders.
 
 A point named ``L`` is the weight of a bit (:mod:`hvqbench.vq.rdo`): any number from 0, searched on a logarithmic scale.
 Other codecs are searched over :attr:`Codec.point_range`, and at integers only if their ladder has only integers.
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -26,7 +28,7 @@ from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.metrics import Metric, load_metric, metric_ids, metric_info
 
 ENCODES = 24
-"""Streams that one search makes at most."""
+"""Streams that a search of one encoder makes at most."""
 CLOSE = 0.25
 """Part of the tolerance within which a search is content: it costs few encodes more, and equal rates are more equal."""
 LARGEST_L = 1e6
@@ -121,11 +123,14 @@ class Found:
         False for a rate that the codec jumps over on this image: ``trial`` is the nearest that was seen.
     encodes
         Streams that the search made.
+    encoder
+        Which of :meth:`Codec.encoders` made it.
     """
 
     trial: Trial
     reached: bool
     encodes: int
+    encoder: str = ""
 
 
 def find_point(codec: Codec, image: Image, target: Target, watch: Callable[[Trial], None] | None = None) -> Found:
@@ -147,16 +152,17 @@ def find_point(codec: Codec, image: Image, target: Target, watch: Callable[[Tria
         All points miss the target on the same side; the message says what can be reached. (A quality that all points
         exceed is no such case: the smallest stream has it.)
     """
+    encoders = codec.encoders(image)
     search = _Search(codec, image, target, watch)
-    first, last = search.probe(min(codec.points)), search.probe(max(codec.points))
-    ends = sorted([(abs(first.gap), search.line.low), (abs(last.gap), search.line.high)])
-    # Beyond the ladder, first on the side that came nearer; within it only if everything fell on the wrong side.
-    for point in [*(end for _, end in ends), *codec.points]:
-        if search.is_settled() or (search.probe(point).gap <= 0 and not target.is_rate):
+    found = search.run(encoders.pop(""))
+    for name, encode in encoders.items():
+        if found.reached:
             break
-    while (between := search.next_point()) is not None:
-        search.probe(between)
-    return search.found()
+        search.trials.clear()
+        with suppress(UnreachableError):
+            other = replace(search.run(encode), encoder=name)
+            found = min(found, other, key=lambda found: abs(found.trial.gap))
+    return replace(found, encodes=search.encodes)
 
 
 class _Line:
@@ -189,7 +195,7 @@ class _Search:
     def __init__(self, codec: Codec, image: Image, target: Target, watch: Callable[[Trial], None] | None) -> None:
         self.codec, self.target, self.watch = codec, target, watch
         self.line = _Line(codec)
-        self.encode = codec.encoder(image)
+        self.encodes = 0
         self.pixels = image.shape[0] * image.shape[1]
         self.trials: dict[float, Trial] = {}
         self.scores: dict[bytes, float] = {}
@@ -197,9 +203,23 @@ class _Search:
             self.metric = _metric(target.quantity)
             self.reference = self.metric.reference(image)
 
+    def run(self, encode: Callable[[float], Bitstream]) -> Found:
+        """Search among the points of one encoder."""
+        self.encode = encode
+        first, last = self.probe(min(self.codec.points)), self.probe(max(self.codec.points))
+        ends = sorted([(abs(first.gap), self.line.low), (abs(last.gap), self.line.high)])
+        # Beyond the ladder, first on the side that came nearer; within it only if everything fell on the wrong side.
+        for point in [*(end for _, end in ends), *self.codec.points]:
+            if self.is_settled() or (self.probe(point).gap <= 0 and not self.target.is_rate):
+                break
+        while (between := self.next_point()) is not None:
+            self.probe(between)
+        return self.found()
+
     def probe(self, point: float) -> Trial:
         if point not in self.trials:
             stream = self.encode(point)
+            self.encodes += 1
             bpp = 8 * len(stream.data) / self.pixels
             value = bpp if self.target.is_rate else self._score(stream.data)
             self.trials[point] = Trial(point, stream, bpp, value, self.target.gap(value))
@@ -260,7 +280,7 @@ class _Search:
             reached = possible = best.gap <= 0
         if not possible:
             raise self._unreachable()
-        return Found(best, reached, len(self.trials))
+        return Found(best, reached, self.encodes)
 
     def _unreachable(self) -> UnreachableError:
         ends = [pick(self.trials.values(), key=lambda trial: trial.value) for pick in (min, max)]

@@ -70,7 +70,7 @@ def compress_file(
             found = find_point(ready, image, wanted, watch)
         point, data = found.trial.point, found.trial.stream.data
         value = "" if wanted.is_rate else f", {wanted.quantity} {found.trial.value:.4f}"
-        search = f", found with {found.encodes} encodes"
+        search = f"{found.encoder and ' with '}{found.encoder}, found with {found.encodes} encodes"
         if not found.reached:
             miss = 100 * (found.trial.bpp / wanted.value - 1)
             search += f"; {abs(miss):.1f} % {'above' if miss > 0 else 'below'} {wanted.value:g} bpp, no nearer one seen"

@@ -228,9 +228,9 @@ def test_grids_of_the_bitstream() -> None:
     mean, low_high = int(hyperprior.MEAN_LIMIT), hyperprior.LOG_PRECISION_LIMITS
     assert rows["μ"] == f"2-{integer.MEAN_BITS} | -{mean} to {mean}"
     assert rows["log 1/σ2"] == f"2-{integer.LOG_PRECISION_BITS} | {low_high[0]:g} to {low_high[1]:g}"
-    assert rows["1/σ2"].startswith(f"2-{integer.PRECISION_BITS} ")
+    assert rows["log2(e)/σ2"].startswith(f"2-{integer.PRECISION_BITS} ")
     limit = integer.ANCHOR_LIMIT
     assert rows["codebook entries e_k"] == f"2-{integer.ANCHOR_BITS} | -{limit} to {limit}"
-    assert rows["logits, b_k"].startswith(f"2-{integer.LOGIT_BITS} ")
-    assert rows["weights for the coder"] == f"exp by a table on 2-{integer.EXP_BITS} | 0 to 2{integer.EXP_ONE_BITS}"
+    assert rows["logits, b_k, in bits"].startswith(f"2-{integer.LOGIT_BITS} ")
+    assert rows["weights for the coder"] == f"2-{integer.EXPONENT_BITS} | 1 to 2{integer.LARGEST_EXPONENT}"
     assert f"**Format version** is {container.VERSION}." in page("bitstream.md")

@@ -142,9 +142,9 @@ def test_the_work_of_an_image_is_shared() -> None:
     class Shared(Steps):
         started = 0
 
-        def encoder(self, image: Image) -> Callable[[float], Bitstream]:
+        def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
             self.started += 1
-            return super().encoder(image)
+            return super().encoders(image)
 
     codec = Shared(rugged)
     assert find_point(codec, PHOTO, Target("bpp", bpp(2000))).encodes > 2
@@ -323,16 +323,24 @@ def vq_codec(vq_catalog: Path) -> Callable[[str], Codec]:
     return load
 
 
-@pytest.mark.parametrize("name", ["tiny-static", "tiny-hyperprior", "rvq-context"])
-def test_rates_of_a_vq_codec(vq_codec: Callable[[str], Codec], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "shares"),
+    [
+        ("tiny-static", (0.2, 0.5, 0.8)),
+        ("tiny-hyperprior", (0.2, 0.5, 0.8)),
+        ("rvq-context", (0.04, 0.45, 0.7)),  # the last two where one stage more is sent: the rate jumps over them
+    ],
+)
+def test_rates_of_a_vq_codec(vq_codec: Callable[[str], Codec], name: str, shares: tuple[float, ...]) -> None:
     codec = vq_codec(name)
     image = np.ascontiguousarray(photographs.astronaut())
     ends = [8 * len(codec.encode(image, weight).data) / image[..., 0].size for weight in (LARGEST_L, 0.0)]
     assert ends[0] < 0.9 * ends[1]
-    for share in (0.2, 0.5, 0.8):
+    for share in shares:
         wanted = ends[0] + share * (ends[1] - ends[0])
         found = find_point(codec, image, Target("bpp", wanted))
         assert found.reached
+        assert bool(found.encoder) == (name == "rvq-context" and share > 0.1)
         assert abs(8 * len(found.trial.stream.data) / image[..., 0].size / wanted - 1) <= 0.02
     with pytest.raises(UnreachableError, match=r"bpp goes from .* to .*\(L "):
         find_point(codec, image, Target("bpp", ends[1] * 1.1))

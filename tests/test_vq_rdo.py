@@ -47,7 +47,7 @@ def latent(tokenizer: Tokenizer) -> torch.Tensor:
 
 def choose(model: IndexModel, tokenizer: Tokenizer, latent: torch.Tensor, weight: float, stages: int = 3) -> Choice:
     stages = min(stages, tokenizer.config.stages)
-    return cheapest(model, model.side(latent), latent, tokenizer.codebooks, weight, stages)
+    return cheapest(model, model.side(latent), latent, tokenizer.codebooks, weight, range(1, stages + 1))
 
 
 def distance(tokenizer: Tokenizer, latent: torch.Tensor, indices: torch.Tensor) -> float:
@@ -135,7 +135,7 @@ class _Recorded(RangeCoded):
 def test_later_steps_see_earlier_choices() -> None:
     latent = torch.zeros(1, 1, 1, 2)
     codebooks = torch.tensor([[[-0.1], [0.1]]])
-    choice = cheapest(_Recorded(), None, latent, codebooks, 1.0, 1)
+    choice = cheapest(_Recorded(), None, latent, codebooks, 1.0, range(1, 2))
     assert choice.indices.tolist() == [[[1, 1]]]
     assert choice.coded.ideal_bits["indices"] == pytest.approx(-torch.tensor([3 / 4, 15 / 16]).log2().sum().item())
     assert torch.equal(_Recorded().decode(choice.coded.payload, (1, 2), 1), choice.indices)

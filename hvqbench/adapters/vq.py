@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -82,24 +82,27 @@ class VQCodec(Codec):
         assert self.model_fingerprint  # reads the files now rather than while an image waits
 
     def encode(self, image: Image, point: float) -> Bitstream:
-        return self.encoder(image)(point)
+        return self.encoders(image)[""](point)
 
-    def encoder(self, image: Image) -> Callable[[float], Bitstream]:
-        """Encode one image at many points: the latent and what is sent before the indices do not depend on L."""
+    def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
+        """Encode one image at many points: the latent and what is sent before the indices do not depend on L.
+
+        The first chooses the number of stages, where the rate jumps; each of the others always sends the same number.
+        """
         import torch
 
         from hvqbench.vq.rdo import Choice, cheapest
 
-        tokenizer, stages = self.tokenizer, self._stages
+        tokenizer, most = self.tokenizer, self._stages
         with torch.inference_mode():
             latent = self.latent(image)
             with span("tokenizer-encode"):
-                nearest = tokenizer.quantize(latent)[0, :stages].cpu()
+                nearest = tokenizer.quantize(latent)[0, :most].cpu()
             latent, codebooks = latent.cpu(), tokenizer.codebooks.cpu()
             sides = {mode: model.side(latent) for mode, model in self._models.items()}
 
         @torch.inference_mode()
-        def encode(point: float) -> Bitstream:
+        def encode(stages: range, point: float) -> Bitstream:
             if point < 0:
                 raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
             choices = {}
@@ -107,12 +110,16 @@ class VQCodec(Codec):
                 if point:
                     choices[mode] = cheapest(model, sides[mode], latent, codebooks, point, stages)
                 else:
-                    choices[mode] = Choice(nearest, model.code(nearest, sides[mode]), 0)
+                    indices = nearest[: stages[-1]]
+                    choices[mode] = Choice(indices, model.code(indices, sides[mode]), 0)
             # Of equals the first, which is the codec's own.
             mode = min(choices, key=lambda mode: (choices[mode].cost, len(choices[mode].coded.payload)))
             return self._bitstream(image, mode, choices[mode])
 
-        return encode
+        numbers = {"": range(1, most + 1)}
+        if most > 1:
+            numbers |= {f"{n} of {most} stages": range(n, n + 1) for n in range(1, most + 1)}
+        return {name: partial(encode, stages) for name, stages in numbers.items()}
 
     def decode(self, data: bytes, stages: int | None = None) -> Image:
         """As :meth:`Codec.decode`; painted from the first *stages* stages of what was sent, from all by default."""

@@ -179,7 +179,8 @@ class Family(nn.Module):
             f: list(part.split([m.share for m in self._at(f)]))
             for f, part in self.autoencoder.encode(image, shares).items()
         }
-        parts, leaving = [], {}
+        parts: list[Quantized] = []
+        leaving: dict[int, list[Tensor]] = {}
         for member in self.members:
             factor = member.tokenizer.config.factor
             latent = member.tokenizer.enter(features[factor].pop(0)).float()
@@ -187,7 +188,7 @@ class Family(nn.Module):
             leaving.setdefault(factor, []).append(member.tokenizer.leave(parts[-1].entries))
         return self.autoencoder.decode({f: torch.cat(values) for f, values in leaving.items()}).float(), parts
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """As usual, but the autoencoder that the tokenizers share appears once."""
         return {n: t for n, t in super().state_dict(*args, **kwargs).items() if not _repeated(n)}
 

@@ -126,7 +126,7 @@ class Hyperprior(nn.Module):
         if self.config.head == "free":
             for free, share in zip(self.free, shares[..., 0], strict=True):
                 nn.init.zeros_(free.weight)  # type: ignore[arg-type]
-                free.bias.copy_(share.log())  # type: ignore[operator, union-attr]
+                free.bias.copy_(share.log())  # type: ignore[operator]
 
     def analyse(self, latent: Tensor) -> Tensor:
         """Latent B×D×h×w to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""

@@ -35,8 +35,8 @@ class Choice:
     cost: float
 
 
-def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, weight: float, stages: int) -> Choice:
-    """What *model* should send of at most *stages* stages.
+def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, weight: float, stages: range) -> Choice:
+    """What *model* should send, and how many *stages* of it.
 
     Parameters
     ----------
@@ -46,11 +46,15 @@ def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, we
         1×D×h×w and S×K×D, float32, on the CPU.
     weight
         L, squared latent distance per bit, above 0. (At 0 the nearest indices of all stages are best: no search.)
+    stages
+        Numbers of stages to choose among, ascending.
     """
     choose = _Cheapest(latent, codebooks, weight)
     height, width = latent.shape[-2:]
     choices = []
-    for stage, coded in enumerate(model.encode(side, (height, width), stages, choose), 1):
+    for stage, coded in enumerate(model.encode(side, (height, width), stages[-1], choose), 1):
+        if stage not in stages:
+            continue
         cost = float(choose.left.double().square().sum()) + weight * 8 * len(coded.payload)
         choices.append(Choice(choose.indices[:stage].view(stage, height, width), coded, cost))
     return min(choices, key=lambda choice: choice.cost)
