@@ -1,0 +1,54 @@
+"""Options that several commands share, and what reads them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hvqbench.errors import HvqbenchError
+
+# Plain help: rich's takes longer to import than a command should take to answer.
+PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
+
+Codecs = Annotated[list[str], typer.Option("--codec", help="Codec ids or paths of codec.toml; commas or repeat.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
+Device = Annotated[str, typer.Option("--device", help="Where codecs run: cpu, cuda, ...")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CatalogOption = Annotated[
+    Path | None, typer.Option("--catalog", help="A folder with your codecs/, datasets/, reports/.")
+]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def use_catalog(folder: Path | None) -> None:
+    """Through the environment, so that worker processes look there as well."""
+    if folder is not None:
+        from hvqbench.catalog import CATALOG_VARIABLE
+
+        known = os.environ.get(CATALOG_VARIABLE)
+        os.environ[CATALOG_VARIABLE] = os.pathsep.join(filter(None, [known, str(folder.resolve())]))
+
+
+def split(values: list[str], kind: str) -> list[str]:
+    """``["a,b", "c"]`` as ``["a", "b", "c"]``; *kind* names them in the error if there is none."""
+    parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if not parts:
+        raise HvqbenchError(f"--{kind} names nothing: name at least one")
+    return parts
+
+
+def numbers(values: list[str]) -> list[float]:
+    numbers = []
+    for part in split(values, "points"):
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            raise HvqbenchError(f"point {part!r} is no number; write them like --points 10,30,50") from None
+    return numbers

@@ -1,0 +1,52 @@
+"""One image: ``compress`` and ``decompress``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvqbench.commands.options import PLAIN, CatalogOption, Device, use_catalog
+
+app = typer.Typer(**PLAIN)
+
+
+@app.command()
+def compress(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An image.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The bitstream to write.")],
+    codec: Annotated[str, typer.Option("--codec", help="Codec id or path of a codec.toml.")],
+    point: Annotated[
+        float | None, typer.Option("--point", help="Operating point; by default the ladder's first.")
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option("--lambda", help="L of a VQ codec, distortion per bit: --point by that name.")
+    ] = None,
+    bpp: Annotated[float | None, typer.Option("--bpp", help="Bits per pixel: finds the point.")] = None,
+    quality: Annotated[
+        str | None, typer.Option("--quality", help="Like lpips-alex=0.2: finds the smallest stream at least as good.")
+    ] = None,
+    device: Device = "cpu",
+    catalog: CatalogOption = None,
+) -> None:
+    """Compress one image at a point, to a rate, or to a quality."""
+    use_catalog(catalog)
+    from hvqbench.single import compress_file
+
+    typer.echo(compress_file(source, target, codec, point, device, weight=weight, bpp=bpp, quality=quality))
+
+
+@app.command()
+def decompress(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A bitstream.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The PNG file to write.")],
+    codec: Annotated[str, typer.Option("--codec", help="The codec that made the bitstream.")],
+    device: Device = "cpu",
+    catalog: CatalogOption = None,
+) -> None:
+    """Reconstruct one image."""
+    use_catalog(catalog)
+    from hvqbench.single import decompress_file
+
+    typer.echo(decompress_file(source, target, codec, device))

@@ -1,0 +1,60 @@
+"""``train`` and ``ablate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvqbench.commands.options import PLAIN, Device, given
+
+app = typer.Typer(**PLAIN)
+train_app = typer.Typer(help="Train the VQ codec.", **PLAIN)
+app.add_typer(train_app, name="train")
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="A train.toml.")]
+DataOption = Annotated[Path, typer.Option("--data", help="A folder or zip archive of images.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder for checkpoints, log and weights; runs/<folder of the config>.")
+]
+StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Steps, instead of the configuration's.")]
+
+
+@train_app.command("tokenizer")
+def train_tokenizer(
+    config: ConfigOption, data: DataOption, out: OutOption = None, steps: StepsOption = None, device: Device = "cpu"
+) -> None:
+    """Train a VQ tokenizer: encoder, codebook and decoder. Run it again to resume."""
+    from hvqbench import training
+
+    typer.echo(training.train_tokenizer(config, data, _run_folder(config, out), device, **given(steps=steps)))
+
+
+@train_app.command("index-model")
+def train_index_model(
+    config: ConfigOption, data: DataOption, out: OutOption = None, steps: StepsOption = None, device: Device = "cpu"
+) -> None:
+    """Train an index model on a tokenizer's indices. Run it again to resume."""
+    from hvqbench import training
+
+    typer.echo(training.train_index_model(config, data, _run_folder(config, out), device, **given(steps=steps)))
+
+
+@app.command()
+def ablate(
+    specification: Annotated[Path, typer.Argument(metavar="SPEC", help="Variants, like reports/ablations.toml.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the variants and the table.")] = Path("runs/ablations"),
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Measure on this, not on the SPEC's.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only on the first so many images.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Train variants of the VQ codec and compare them. Run it again to resume."""
+    from hvqbench import training
+
+    typer.echo(training.ablate(specification, data, out, dataset, limit, device).read_text(encoding="utf-8"), nl=False)
+
+
+def _run_folder(config: Path, out: Path | None) -> Path:
+    return out or Path("runs") / config.resolve().parent.name
