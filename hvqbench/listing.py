@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from hvqbench.errors import HvqbenchError
@@ -22,6 +23,7 @@ def list_codecs() -> Listing:
             reason = entry.unavailable()
             spec = entry.spec
             extra = {"point_name": spec.point_name, "points": list(spec.points), "tags": list(spec.tags)}
+            extra |= {"protocol": asdict(spec.protocol), "needs": asdict(spec.needs)}
             listing.append(_entry(name, spec.summary, reason, **extra, reference=spec.reference))
         except HvqbenchError as error:
             listing.append(_entry(name, "(no valid codec.toml)", str(error)))
@@ -45,18 +47,20 @@ def list_datasets() -> Listing:
 
 
 def list_metrics() -> Listing:
-    """All metrics; none is loaded."""
+    """All metrics, pyiqa's as one entry; none is loaded."""
     from hvqbench.metrics import metric_ids, metric_info
+    from hvqbench.metrics.pyiqa import pyiqa_entry
 
     listing = []
     for name in metric_ids():
         try:
             info = metric_info(name)
             extra = {"title": info.title, "unit": info.unit, "higher_is_better": info.higher_is_better}
+            extra |= {"network": info.net, "input": info.input, "version": info.version, "of_set": info.of_set}
             listing.append(_entry(name, info.summary, info.unavailable(), **extra, reference=info.reference))
         except HvqbenchError as error:
             listing.append(_entry(name, "(no valid metric)", str(error)))
-    return listing
+    return [*listing, _entry(*pyiqa_entry())]
 
 
 def _entry(name: str, summary: str, reason: str | None, **extra: Any) -> dict[str, Any]:

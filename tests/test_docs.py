@@ -15,8 +15,10 @@ import pytest
 import typer
 
 from hvqbench import cli
+from hvqbench.adapters import command
 from hvqbench.catalog import CODEC_KEYS, load_codec, read_spec
 from hvqbench.data import Manifest, read_manifest
+from hvqbench.protocol import Needs, Protocol
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md"))]
@@ -138,12 +140,31 @@ def test_every_documented_key_of_a_codec_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     values = {"summary": '"s"', "points": "[1]", "point_name": '"q"', "adapter": '"a:B"', "tags": '["t"]'}
-    values |= {"options": "{x = 1}", "reference": '"r"'}
+    values |= {"options": "{x = 1}", "reference": '"r"', "protocol": "{resizes = true}", "needs": "{gpu = true}"}
     assert values.keys() == CODEC_KEYS
     (folder / "codec.toml").write_text("\n".join(f"{key} = {value}" for key, value in values.items()))
     spec = read_spec(folder / "codec.toml")
     assert (spec.id, spec.adapter, spec.summary, spec.points) == ("mine", "a:B", "s", (1.0,))
     assert (spec.point_name, spec.options, spec.tags, spec.reference) == ("q", {"x": 1}, ("t",), "r")
+    assert (spec.protocol, spec.needs) == (Protocol(resizes=True), Needs(gpu=True))
+
+
+def test_every_option_of_the_command_adapter_is_documented() -> None:
+    text = section(page("codecs.md"), "How do I run an external encoder and decoder?")
+    names, _, options = text.partition("| option |")
+    assert table(names).keys() == set(command.NAMES)
+    assert table(options).keys() == command.REQUIRED | command.DEFAULTS.keys()
+    defaults = {name: cells[0] for name, cells in table(options).items()}
+    assert defaults["timeout_s"] == str(command.DEFAULTS["timeout_s"])
+    assert defaults["suffix"] == f"`{command.DEFAULTS['suffix']}`"
+    assert {name for name, default in defaults.items() if default == "required"} == command.REQUIRED
+
+
+def test_both_tables_of_a_declaration_are_documented() -> None:
+    text = section(page("codecs.md"), "What must a codec declare?")
+    protocol, _, needs = text.partition("`[needs]`")
+    assert table(protocol).keys() == Protocol.__dataclass_fields__.keys()
+    assert table(needs).keys() == Needs.__dataclass_fields__.keys()
 
 
 def test_keys_of_a_manifest(tmp_path: Path) -> None:

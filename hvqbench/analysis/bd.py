@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hvqbench.analysis.curves import mean_curve, the_dataset
+from hvqbench.analysis.curves import Curve, mean_curve, the_dataset
 from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
@@ -36,14 +36,17 @@ FEW_POINTS = 4
 FLAGS: Mapping[str, str] = {
     "no_overlap": "the quality ranges do not overlap",
     "too_few_points": "a curve has too few points to interpolate",
+    "versions_differ": "the curves are of different versions of the metric: `hvqbench score` renews the older one",
     "few_points": f"a curve has fewer than {FEW_POINTS} points",
     "low_overlap": f"less than {LOW_OVERLAP:.0%} of the quality range is common",
     "non_monotone": "points that cost more bits for no better quality were left out",
     "merged_ties": "points of equal rate or equal quality were merged",
     "not_finite": "points without a finite rate and quality were left out",
     "images_differ": "only the images that both codecs have were compared",
+    "published": "a published curve is of means: no images to pair, and its protocol is its authors'",
+    "part_of_set": "a part of the data set was measured, the published curve is of all of it",
 }
-"""Every flag of a :class:`BDRate`, in the order in which they are said; the first two come with NaN."""
+"""Every flag of a :class:`BDRate`, in the order in which they are said; the first three come with NaN."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class BDRate:
     points
         Points used of the anchor's curve and of the codec's.
     images
-        Number of images averaged; 0 if the curves were given as numbers.
+        Number of images averaged; 0 if the curves were given as numbers, or both are published.
     flags
         Keys of :data:`FLAGS`.
     """
@@ -88,7 +91,8 @@ class BDRate:
 
     @property
     def _where(self) -> str:
-        return f" on {self.dataset} ({self.images} image{'s' * (self.images != 1)})" if self.dataset else ""
+        images = f" ({self.images} image{'s' * (self.images != 1)})" if self.images else ""
+        return f" on {self.dataset}{images}" if self.dataset else ""
 
 
 def bd_rate(
@@ -96,26 +100,41 @@ def bd_rate(
 ) -> BDRate:
     """BD-rate of *codec* against *anchor* in *metric*, over the images that both have at all of their points.
 
-    This is the BD-rate of the data set's mean curve, not the mean of the images' BD-rates: the two differ.
+    This is the BD-rate of the data set's mean curve, not the mean of the images' BD-rates: the two differ. Either
+    codec may be a published one, ``published:vtm``: then the other's curve is of all of its images.
 
     Raises
     ------
     HvqbenchError
         If the codec, the anchor, the metric, the data set or the method is unknown.
     """
-    from hvqbench.metrics import metric_info
+    from hvqbench.curves.library import is_published, published_curve
+    from hvqbench.curves.metrics import curve_metric
 
-    higher_is_better = metric_info(metric).higher_is_better
-    dataset = the_dataset(results, dataset)
-    curves = [mean_curve(results, name, metric, dataset) for name in (anchor, codec)]
-    common = sorted(set(curves[0].images) & set(curves[1].images))
-    differ = any(len(curve.images) != len(common) for curve in curves)
-    if differ:
-        curves = [mean_curve(results, name, metric, dataset, images=common) for name in (anchor, codec)]
-    first, second = curves
+    higher_is_better = curve_metric(metric).higher_is_better
+    names = (anchor, codec)
+    if dataset is None or not all(map(is_published, names)):
+        dataset = the_dataset(results, dataset)
+    first, second = (
+        published_curve(name, metric, dataset) if is_published(name) else mean_curve(results, name, metric, dataset)
+        for name in names
+    )
+    said: list[str] = []
+    if first.published or second.published:
+        measured = [curve for curve in (first, second) if not curve.published]
+        images = len(measured[0].images) if measured else 0
+        said = ["published", *(["part_of_set"] if any(map(_is_part, measured)) else [])]
+    else:
+        common = sorted(set(first.images) & set(second.images))
+        images = len(common)
+        if any(len(curve.images) != images for curve in (first, second)):
+            said = ["images_differ"]
+            first, second = (mean_curve(results, name, metric, dataset, images=common) for name in names)
     bd = bd_rate_from_curves(first.bpp, first.values, second.bpp, second.values, higher_is_better, method)
-    flags = (*bd.flags, "images_differ") if differ else bd.flags
-    return replace(bd, flags=flags, codec=codec, anchor=anchor, metric=metric, dataset=dataset, images=len(common))
+    if first.version and second.version and first.version != second.version:
+        bd = replace(bd, percent=math.nan, flags=tuple(f for f in FLAGS if f in {*bd.flags, "versions_differ"}))
+    bd = replace(bd, flags=(*bd.flags, *said), codec=second.label, anchor=first.label)
+    return replace(bd, metric=metric, dataset=dataset, images=images)
 
 
 def bd_rate_from_curves(
@@ -176,32 +195,67 @@ def bd_table(
     metric: str | Sequence[str],
     dataset: str | None = None,
     method: str = "akima",
+    published: Sequence[str] = (),
 ) -> pd.DataFrame:
     """BD-rate of every other codec in the results against *anchor*; one row per data set, metric and codec.
 
-    All data sets that have the anchor are taken unless one is named.
+    All data sets that have the anchor are taken unless one is named. *published* are codecs to compare as well, with
+    their published curves, where they have one; the anchor may be published too. Then its metrics are those it has.
 
     Columns: ``dataset, metric, codec, anchor, bd_rate_percent, overlap, anchor_points, codec_points, images, method,
     flags, text``.
     """
     import pandas as pd
 
-    if dataset is None:
+    from hvqbench.curves.library import PREFIX, has_curve, is_published
+
+    metrics = [metric] if isinstance(metric, str) else list(metric)
+    extra = [PREFIX + name.removeprefix(PREFIX) for name in published]
+    rows = []
+    for name in _datasets(results, anchor, metrics, dataset):
+        measured = list(results.loc[results["dataset"] == name, "codec"].unique())
+        for one_metric in metrics:
+            if is_published(anchor) and not has_curve(anchor, one_metric, name):
+                continue
+            for codec in [*measured, *(codec for codec in extra if has_curve(codec, one_metric, name))]:
+                if codec != anchor:
+                    rows.append(_as_row(bd_rate(results, codec, anchor, one_metric, name, method)))
+    return pd.DataFrame(rows, columns=list(_as_row(BDRate(math.nan, method, math.nan, (0, 0)))))
+
+
+def _datasets(results: pd.DataFrame, anchor: str, metrics: Sequence[str], dataset: str | None) -> list[str]:
+    """The data sets on which there is a curve of *anchor*, or *dataset* alone."""
+    from hvqbench.curves.library import extent, find_published, is_published, published_points
+
+    if not is_published(anchor):
+        if dataset is not None:
+            return [the_dataset(results, dataset)]
         datasets = sorted(results.loc[results["codec"] == anchor, "dataset"].unique())
         if not datasets:
             known = ", ".join(sorted(results["codec"].unique()))
             raise HvqbenchError(f"the results have no codec {anchor!r}: they have {known}; run it first")
-    else:
-        datasets = [the_dataset(results, dataset)]
-    metrics = [metric] if isinstance(metric, str) else list(metric)
-    rows = []
-    for name in datasets:
-        codecs = results.loc[results["dataset"] == name, "codec"].unique()
-        for one_metric in metrics:
-            for codec in codecs:
-                if codec != anchor:
-                    rows.append(_as_row(bd_rate(results, codec, anchor, one_metric, name, method)))
-    return pd.DataFrame(rows, columns=list(_as_row(BDRate(math.nan, method, math.nan, (0, 0)))))
+        return datasets
+    codecs = find_published([anchor])
+    if len(codecs) > 1:
+        raise HvqbenchError(
+            f"{anchor} is {len(codecs)} published curves, an anchor is one: name one of {', '.join(codecs)}"
+        )
+    own = [point for point in published_points() if point.codec == codecs[0]]
+    wanted = {dataset} if dataset else set(results["dataset"]) or {point.dataset for point in own}
+    datasets = sorted({point.dataset for point in own if point.metric in metrics and point.dataset in wanted})
+    if not datasets:
+        asked = f"{', '.join(metrics)} on {', '.join(sorted(wanted))}"
+        raise HvqbenchError(f"no published curve of {codecs[0]} in {asked}: there is {extent(own)}; choose among these")
+    return datasets
+
+
+def _is_part(curve: Curve) -> bool:
+    """Whether a measured *curve* is of fewer images than its data set has, where the catalog knows that."""
+    from hvqbench.catalog import dataset_files
+    from hvqbench.data import read_manifest
+
+    files = dataset_files()
+    return curve.dataset in files and len(curve.images) < read_manifest(files[curve.dataset]).images
 
 
 def _as_row(bd: BDRate) -> dict[str, object]:

@@ -1,11 +1,15 @@
 """Rate-distortion curves, and bytes saved at equal reconstruction, from the table of results.
 
 A curve is a data set's mean: at each operating point the mean of the images' bits per pixel and the mean of their
-metric, over the same images at every point. An image that failed at one point would otherwise bend the curve there.
+metric, over the same images at every point. An image that failed at one point would otherwise bend the curve there. A
+metric of whole sets (FID) has one value at each point, over all images; its rate is their mean.
+
+A curve holds one version of its metric: values of older ones are left out.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +39,10 @@ class Curve:
         Names of the images averaged, the same at every point.
     notes
         What was left out and why, one line each; empty if nothing was.
+    published
+        Whether others measured it: then it is of means only, and *points* count its points.
+    version
+        The metric's version and those of its libraries; empty if unknown.
     """
 
     codec: str
@@ -45,12 +53,21 @@ class Curve:
     values: NDArray[np.float64]
     images: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    published: bool = False
+    version: str = ""
+
+    @property
+    def label(self) -> str:
+        """The codec's name for a reader, who must not take a published curve for a measured one."""
+        return f"{self.codec} (published)" if self.published else self.codec
 
 
 def mean_curve(
     results: pd.DataFrame, codec: str, metric: str, dataset: str | None = None, *, images: Collection[str] | None = None
 ) -> Curve:
     """The mean curve of *codec* in *metric*, over the images that have a finite value at all of its points.
+
+    The curve of a metric of whole sets is of all images of the codec, or it has no points.
 
     Parameters
     ----------
@@ -74,6 +91,11 @@ def mean_curve(
     if rows.empty:
         known = ", ".join(sorted(results.loc[results["dataset"] == dataset, "codec"].unique()))
         raise HvqbenchError(f"the results have no codec {codec!r} on {dataset}: they have {known}; run it first")
+    rows, version, notes = _one_version(rows, metric)
+    of_set = rows[rows["status"] == "set"]
+    rows = rows[rows["status"] != "set"]
+    if of_set[metric].notna().any():
+        return _set_curve(of_set[of_set[metric].notna()], rows, codec, metric, version, images)
     if images is not None:
         rows = rows[rows["image"].isin(list(images))]
 
@@ -91,7 +113,56 @@ def mean_curve(
         bpp=bpp.mean().to_numpy(float) if len(value) else np.empty(0),
         values=value.mean().to_numpy(float) if len(value) else np.empty(0),
         images=tuple(str(name) for name in value.index),
-        notes=tuple(_notes(rows, usable, complete, metric)),
+        notes=(*notes, *_notes(rows, usable, complete, metric)),
+        version=version,
+    )
+
+
+def _one_version(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str, list[str]]:
+    """*rows* without the values of *metric* in any version but its newest, that version, and a note if some had one."""
+    if not {"metrics", "started"} <= set(rows.columns):
+        return rows, "", []
+    versions = rows["metrics"].map(lambda text: json.loads(text or "{}").get(metric, ""))
+    measured = rows[(versions != "") & rows[metric].notna()]
+    if measured.empty:
+        return rows, "", []
+    newest: str = max(zip(measured["started"], versions[measured.index], strict=True))[1]
+    old = measured.index[versions[measured.index] != newest]
+    if old.empty:
+        return rows, newest, []
+    rows = rows.copy()
+    rows.loc[old, metric] = np.nan
+    note = f"{len(old)} rows have an older {metric} than {newest}: `hvqbench score --metric {metric}` renews them"
+    return rows, newest, [note]
+
+
+def _set_curve(
+    of_set: pd.DataFrame,
+    rows: pd.DataFrame,
+    codec: str,
+    metric: str,
+    version: str,
+    images: Collection[str] | None,
+) -> Curve:
+    own = tuple(sorted(str(name) for name in rows.loc[rows["status"] == "ok", "image"].unique()))
+    notes = []
+    if images is not None and set(images) != set(own):
+        notes.append(f"{metric} is of all {len(own)} images, and cannot be had of {len(set(images))} of them")
+        of_set = of_set[:0]
+    lost = sorted(set(rows["point"].dropna()) - set(of_set["point"]))
+    if lost and not notes:
+        notes.append(f"no {metric} at point {', '.join(f'{p:g}' for p in lost)}")
+    of_set = of_set.sort_values("point")
+    return Curve(
+        codec=codec,
+        dataset=str(rows["dataset"].iloc[0]) if len(rows) else "",
+        metric=metric,
+        points=tuple(float(p) for p in of_set["point"]),
+        bpp=of_set["bpp"].to_numpy(float),
+        values=of_set[metric].to_numpy(float),
+        images=own,
+        notes=tuple(notes),
+        version=version,
     )
 
 

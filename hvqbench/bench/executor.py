@@ -15,14 +15,19 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hvqbench.bench.store import Row
-from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure
+from hvqbench.bench.task import Decoded, Encoded, WorkerError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from hvqbench.codec import Image
     from hvqbench.data import ImageFile
+
+T = TypeVar("T")
+Result = TypeVar("Result")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -49,29 +54,29 @@ def open_teams(jobs: int) -> Iterator[list[Team]]:
 
 
 def execute(
-    groups: Sequence[Sequence[Task]], teams: Sequence[Team], stored: Callable[[Task], bytes | None]
-) -> Iterator[tuple[Row, bytes | None]]:
-    """Measure all tasks, and yield each row, with its bitstream if that is new, as soon as it is finished.
+    groups: Sequence[Sequence[T]], teams: Sequence[Team], work: Callable[[T, Team], Result]
+) -> Iterator[Result]:
+    """Do all tasks, and yield each result as soon as it is there.
 
     Parameters
     ----------
     groups
         Tasks by image: a group is done by one team, so that a metric's features of the original are computed once.
-    stored
-        Looks up the bitstream of a task's earlier row.
+    work
+        Does one task with the processes of one team.
     """
-    waiting: queue.SimpleQueue[Sequence[Task]] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Sequence[T]] = queue.SimpleQueue()
     for group in groups:
         waiting.put(group)
-    finished: queue.SimpleQueue[tuple[Row, bytes | None] | BaseException] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
 
-    def work(team: Team) -> None:
+    def serve(team: Team) -> None:
         try:
             with suppress(queue.Empty):
                 while True:
                     for task in waiting.get_nowait():
-                        result = measure(task, team, stored(task))
+                        result = work(task, team)
                         if stop.is_set():
                             return
                         finished.put(result)
@@ -80,7 +85,7 @@ def execute(
 
     try:
         for team in teams:
-            threading.Thread(target=work, args=(team,), daemon=True).start()
+            threading.Thread(target=serve, args=(team,), daemon=True).start()
         for _ in range(sum(map(len, groups))):
             result = finished.get()
             if isinstance(result, BaseException):
@@ -97,6 +102,7 @@ class Team:
         self._encoder = Process("encoder", threads)
         self._decoder = Process("decoder", threads)
         self._judge = Process("judge", threads, quiet=False)  # it may download: let that be seen
+        self._describer = Process("describer", threads, quiet=False)
 
     def encode(self, source: str, device: str, image: ImageFile, point: float) -> Encoded:
         return self._encoder.call(source, device, image, point)
@@ -111,8 +117,15 @@ class Team:
         """Load the metrics; those that cannot be had, with the reason."""
         return self._judge.call(None, None, metrics)
 
+    def describe(self, metric: str, device: str, image: ImageFile | Image) -> NDArray[np.float32]:
+        return self._describer.call(metric, device, image)
+
+    def prepare_set_metric(self, metric: str, device: str) -> str:
+        """Load a metric of whole sets; why it cannot be had, or nothing."""
+        return self._describer.call(metric, device, None)
+
     def close(self) -> None:
-        for process in (self._encoder, self._decoder, self._judge):
+        for process in (self._encoder, self._decoder, self._judge, self._describer):
             process.close()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import hvqbench
-from hvqbench.bench.store import Identity, Row
+from hvqbench.bench.rows import Identity, Row
 from hvqbench.bench.task import Task, now
 from hvqbench.codec import Codec, CodecSpec, image_digest
 from hvqbench.errors import HvqbenchError
@@ -92,7 +92,7 @@ def make_plan(
             codec=entry.spec.id,
             source=entry.source,
             fingerprint=entry.fingerprint,
-            point=point,
+            point=float(point),  # 64 and 64.0 are one point, and have one key
             point_name=entry.spec.point_name,
             device=device,
             image=picture.file,

@@ -5,6 +5,9 @@
     results/dataset=kodak/codec=jpeg/<random>.parquet    rows; pandas, DuckDB, Polars and Spark read the folder as it is
     results/_streams/ab/abcd….bin                        bitstreams by their sha256 ("_": readers of Parquet skip it)
 
+A row of status ``ok`` is one image; a row of status ``set`` is all images of a codec at one point, with the metrics of
+whole sets (FID).
+
 A row is one file when it is finished, and :meth:`Store.compact` merges the many little files of a sweep. Both are
 crash-safe: a file appears whole by a rename, and merged files are removed only after their union is in place. What a
 crash in between leaves twice is read once, since rows of one identity are the same row and the newest wins.
@@ -19,8 +22,9 @@ import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hvqbench.bench.rows import Row, current, has_point, identity, newest
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
 
@@ -29,31 +33,17 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 SCHEMA_KEY = b"hvqbench.schema"
-Row = dict[str, Any]
-Identity = tuple[str, str, str, str]
-
 TEXT = (
     *("point_name", "image", "status", "reason", "bitstream_sha256", "reconstruction_sha256", "digest", "key"),
     *("image_sha256", "codec_fingerprint", "metrics", "version", "libraries", "host", "device", "command", "started"),
+    "protocol",
 )
-INTEGER = ("width", "height", "bytes", "threads", "jobs")
+INTEGER = ("width", "height", "bytes", "images", "patches", "threads", "jobs")
 FRONT = (
     *("dataset", "codec", "point", "point_name", "image", "status", "reason", "width", "height"),
     *("bytes", "bpp", "ideal_bytes", "encode_s", "decode_s"),
 )
 """Columns that come first in a table; metrics, the ledger (``bytes.<stream>``) and the rest follow."""
-PLACE = ("dataset", "codec", "point", "image")
-
-
-def identity(row: Row) -> Identity:
-    """What makes two rows the same row: where it belongs, and the key of all that can change its numbers."""
-    return row["dataset"], row["codec"], row["image"], row["key"]
-
-
-def newest(rows: Iterable[Row]) -> list[Row]:
-    """One row for each identity, the newest, in order of time."""
-    last = {identity(row): row for row in sorted(rows, key=_time)}
-    return sorted(last.values(), key=_time)
 
 
 class Store:
@@ -156,9 +146,10 @@ def read_results(path: str | Path = "results", history: bool = False) -> pd.Data
     -------
     pandas.DataFrame
         One row for each (data set, codec, operating point, image), failures included: keep ``status == "ok"`` before
-        averaging. ``bpp`` is ``8 * bytes / (width * height)`` with the original's size; ``ideal_bytes`` is the ideal
-        code length of the entropy coded streams (NaN where the codec does not know it); ``bytes.<stream>`` is the
-        ledger; times are in seconds.
+        averaging. Rows with ``status == "set"`` have no image: they hold the metrics of whole sets. ``bpp`` is
+        ``8 * bytes / (width * height)`` with the original's size; ``ideal_bytes`` is the ideal code length of the
+        entropy coded streams (NaN where the codec does not know it); ``bytes.<stream>`` is the ledger; times are in
+        seconds.
 
     Raises
     ------
@@ -168,30 +159,13 @@ def read_results(path: str | Path = "results", history: bool = False) -> pd.Data
     rows = Store(path).rows()
     if not rows:
         raise HvqbenchError(f"no results in {str(path)!r}: run `hvqbench run` first, or name its folder (--results)")
-    chosen = {identity(row) for row in current(rows)}
+    counting = current(rows)
     if not history:
-        return to_frame(row for row in rows if identity(row) in chosen)
+        return to_frame(counting)
+    chosen = {identity(row) for row in counting}
     frame = to_frame(rows)
     frame["current"] = [identity(row) in chosen for row in sorted(rows, key=_order)]
     return frame
-
-
-def current(rows: list[Row]) -> list[Row]:
-    """Of *rows* (one for each identity, oldest first) those that count now; see :func:`read_results`."""
-    version: dict[tuple[str, ...], str] = {}
-    measured: dict[tuple[str, ...], str] = {}
-    for row in filter(_has_point, rows):
-        place = (row["dataset"], row["codec"])
-        version[place] = row["codec_fingerprint"]
-        measured[place] = measured[*place, row["image"]] = row["started"]
-
-    def counts(row: Row) -> bool:
-        place = (row["dataset"], row["codec"])
-        if _has_point(row):
-            return row["codec_fingerprint"] == version[place]
-        return row["started"] > measured.get((*place, row["image"]) if row["image"] else place, "")
-
-    return list({tuple(row[name] for name in PLACE): row for row in rows if counts(row)}.values())
 
 
 def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -210,17 +184,9 @@ def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
     return frame.reindex(columns=order)
 
 
-def _time(row: Row) -> str:
-    return row["started"]
-
-
 def _order(row: Row) -> tuple[str, str, float, str, str]:
-    point = row["point"] if _has_point(row) else -math.inf
+    point = row["point"] if has_point(row) else -math.inf
     return row["dataset"], row["codec"], point, row["image"], row["started"]
-
-
-def _has_point(row: Row) -> bool:
-    return row["point"] is not None
 
 
 def _to_parquet(rows: list[Row]) -> bytes:

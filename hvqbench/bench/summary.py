@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from hvqbench.bench.rows import SET
+from hvqbench.protocol import codec_flags, explain
+
 if TYPE_CHECKING:
     import pandas as pd
 
 FIXED_LENGTH = "fixed-vq"
-METRIC_ORDER = ("lpips-alex", "lpips-vgg", "dists", "psnr", "ms-ssim")
+METRIC_ORDER = ("lpips-alex", "lpips-vgg", "dists", "psnr", "ms-ssim", "ssimulacra2")
+DECIMALS = {"psnr": 2, "ssimulacra2": 2}
 
 
 def summarize(rows: pd.DataFrame) -> str:
@@ -21,8 +25,18 @@ def summarize(rows: pd.DataFrame) -> str:
     fine = rows[rows["status"] == "ok"]
     parts = []
     if len(fine):
-        parts.append(_align(_table(fine, rows)))
+        parts.append(_align(_table(fine, rows[rows["image"] != ""])))
+        if unlike := explain(codec_flags(fine)):
+            parts.append("\n".join(["not like for like:", *(f"  {line}" for line in unlike)]))
+    if len(sets := rows[rows["status"] == SET]):
+        parts.append("\n".join(["of whole sets:", _align(_set_table(sets))]))
     parts += [_problems(rows, status) for status in ("failed", "unavailable") if (rows["status"] == status).any()]
+    if len(unscored := fine[fine["reason"] != ""]):
+        lines = [
+            f"  {codec} {group['image'].iloc[0]} and {len(group) - 1} more: {reason}"
+            for (codec, reason), group in unscored.groupby(["codec", "reason"], sort=False)
+        ]
+        parts.append("\n".join([f"{len(unscored)} rows lack a metric that failed:", *lines]))
     return "\n\n".join(parts) or "no rows"
 
 
@@ -126,9 +140,20 @@ def _table(fine: pd.DataFrame, rows: pd.DataFrame) -> list[list[str]]:
     return lines
 
 
+def _set_table(sets: pd.DataFrame) -> list[list[str]]:
+    metrics = _metric_columns(sets)
+    lines = [["codec", "point", "images", "patches", "bpp", *metrics]]
+    for _, row in sets.iterrows():
+        values = ["-" if row[name] != row[name] else f"{row[name]:.4g}" for name in metrics]
+        point = f"{row['point_name']} {row['point']:g}"
+        counts = [f"{row['images']:.0f}", f"{row['patches']:.0f}", f"{row['bpp']:.4f}"]
+        lines.append([row["codec"], point, *counts, *values])
+    return lines
+
+
 def _mean(group: pd.DataFrame, metric: str) -> str:
     # A mean over some of the images is not to be compared with one over all of them.
-    return "-" if group[metric].isna().any() else f"{group[metric].mean():.{2 if metric == 'psnr' else 4}f}"
+    return "-" if group[metric].isna().any() else f"{group[metric].mean():.{DECIMALS.get(metric, 4)}f}"
 
 
 def _metric_columns(rows: pd.DataFrame) -> list[str]:
@@ -186,5 +211,10 @@ def _problems(rows: pd.DataFrame, status: str) -> str:
 
 
 def exit_code(rows: pd.DataFrame) -> int:
-    """0 if some rows are fine and none failed, else 1; codecs that cannot run here only count if nothing could."""
-    return int(not (rows["status"] == "ok").any() or bool((rows["status"] == "failed").any()))
+    """0 if some rows are fine and none failed, else 1; codecs that cannot run here only count if nothing could.
+
+    A row that lacks a metric which failed is not fine.
+    """
+    fine = rows["status"] == "ok"
+    failed = (rows["status"] == "failed") | (fine & (rows["reason"] != ""))
+    return int(not fine.any() or bool(failed.any()))

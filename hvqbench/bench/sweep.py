@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import hvqbench
-from hvqbench.bench.executor import execute, open_teams, threads_per_process
+from hvqbench.bench.executor import Team, execute, open_teams, threads_per_process
 from hvqbench.bench.plan import (
     Rerun,
     by_image,
@@ -29,8 +28,11 @@ from hvqbench.bench.plan import (
     pending,
 )
 from hvqbench.bench.progress import progress as show_progress
-from hvqbench.bench.store import Identity, Row, Store, current, identity, newest, to_frame
-from hvqbench.bench.task import Task, now
+from hvqbench.bench.rows import Identity, Row, current, identity, newest, of_set, one_version
+from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
+from hvqbench.bench.store import Store, to_frame
+from hvqbench.bench.task import Task, measure, now
+from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, UnavailableError
 
 if TYPE_CHECKING:
@@ -51,17 +53,18 @@ def run(
     device: str = "cpu",
     progress: bool = True,
     limit: int | None = None,
+    small_sets: bool = False,
 ) -> pd.DataFrame:
     """Run codecs over a data set; what is in *results* already is not measured again.
 
     Parameters
     ----------
     codecs
-        Ids that ``hvqbench ls codecs`` shows, or paths of ``codec.toml`` files.
+        Ids that ``hvqbench ls codecs`` shows, tags (``classic``), or paths of ``codec.toml`` files.
     dataset
         An id, a folder of images, or a :class:`~hvqbench.data.Dataset`.
     metrics
-        Metric ids; by default all that can run here.
+        Metric ids; by default all of one image that ship with hvqbench or a plug-in, and can run here.
     points
         Operating points; by default each codec's own ladder.
     results
@@ -75,6 +78,8 @@ def run(
         Where codecs run, as torch names it.
     limit
         Only the first so many images.
+    small_sets
+        Compute metrics of whole sets also where the set has too few patches for them.
 
     Returns
     -------
@@ -86,18 +91,19 @@ def run(
     Raises
     ------
     HvqbenchError
-        An unknown name, a metric that was named and cannot run, a store that cannot be written.
+        An unknown name, a metric that was named and cannot run, a set too small for it, a store that cannot be written.
     """
     from hvqbench.data import Dataset, load_dataset
 
     check_arguments(jobs, rerun, limit, points)
-    names = [codecs] if isinstance(codecs, str) else list(dict.fromkeys(codecs))
+    names = select_codecs(codecs)
     entries = [find_codec(name) for name in names]
-    wanted = metric_versions(_usable_metrics(metrics))
+    wanted, of_sets = split_metrics(usable_metrics(metrics))
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     store = Store(results)
     store.open()
     pictures = look_at(data, limit, store.root / ".images.json")
+    check_size(of_sets, data.id, [(p.width, p.height) for p in pictures if not p.unreadable], small_sets)
     known = {identity(row): row for row in store.rows(data.id)}
     reasons = {entry.spec.id: entry.broken for entry in entries if entry.broken}
     context = circumstances(jobs)
@@ -113,41 +119,92 @@ def run(
     for row in notes:
         store.append(context | row)
 
-    if todo := [task for task in todo if task.codec not in reasons]:
-        libraries = {entry.spec.id: library_versions(entry.codec) for entry in entries}
-        with open_teams(jobs) as teams:
-            unready = teams[0].prepare_metrics(tuple(wanted))
-            if unready:
+    todo = [task for task in todo if task.codec not in reasons]
+    asked = {task.identity for task in tasks} | {identity(row) for row in notes}
+    circumstances_of = {
+        entry.spec.id: context
+        | {"libraries": library_versions(entry.codec), "protocol": " ".join(entry.spec.protocol.flags)}
+        for entry in entries
+    }
+    with open_teams(jobs) as teams:
+        if todo:
+            if unready := teams[0].prepare_metrics(tuple(wanted)):
                 _report_unready(unready, named=metrics is not None)
                 wanted = {name: version for name, version in wanted.items() if name not in unready}
                 todo = [replace(task, metrics=wanted) for task in todo]
                 todo = [task for task in todo if task.earlier is None or lacking(task, task.earlier)]
-            with show_progress(len(todo), progress) as advance:
-                for row, stream in execute(by_image(todo), teams, functools.partial(_stored, store)):
-                    if stream is not None:
-                        store.keep_stream(stream)
-                    # A row that was measured before and got more metrics keeps the circumstances of its times.
-                    measured_in = context | {"libraries": libraries[row["codec"]]}
-                    store.append(measured_in | row | {"command": context["command"]})
-                    advance(f"{row['codec']} {row['point']:g} {row['image']}", row["status"] == "failed")
-    return _finish(store, data.id, {task.identity for task in tasks} | {identity(row) for row in notes})
+            measure_images(store, todo, teams, circumstances_of, progress)
+        if of_sets:
+            usable = [task for task in tasks if task.codec not in reasons]
+            whole = WholeSets(data.id, len(pictures), of_sets)
+            asked |= measure_sets(store, whole, usable, teams, circumstances_of, progress, rerun != "never")
+    return finish(store, data.id, asked)
 
 
-def _stored(store: Store, task: Task) -> bytes | None:
-    """The bitstream of the row that *task* adds metrics to."""
-    return store.stream(task.earlier["bitstream_sha256"]) if task.earlier else None
+def measure_images(
+    store: Store,
+    todo: Sequence[Task],
+    teams: Sequence[Team],
+    circumstances_of: Mapping[str, Row],
+    progress: bool,
+) -> None:
+    """Do the tasks *todo*, and keep each row in *store* when it is finished.
+
+    Parameters
+    ----------
+    circumstances_of
+        What a row of each codec says of how it was made.
+    """
+
+    def work(task: Task, team: Team) -> tuple[Row, bytes | None]:
+        stored = store.stream(task.earlier["bitstream_sha256"]) if task.earlier else None
+        return measure(task, team, stored)
+
+    with show_progress(len(todo), progress) as advance:
+        for row, stream in execute(by_image(todo), teams, work):
+            if stream is not None:
+                store.keep_stream(stream)
+            # A row that was measured before and got more metrics keeps the circumstances of its times.
+            context = circumstances_of[row["codec"]]
+            store.append(context | row | {"command": context["command"]})
+            advance(f"{row['codec']} {row['point']:g} {row['image']}", row["status"] == "failed" or bool(row["reason"]))
 
 
-def _finish(store: Store, dataset: str, asked: set[Identity]) -> pd.DataFrame:
+def measure_sets(
+    store: Store,
+    whole: WholeSets,
+    tasks: Sequence[Task],
+    teams: Sequence[Team],
+    circumstances_of: Mapping[str, Row],
+    progress: bool,
+    measure_missing: bool = True,
+) -> set[Identity]:
+    """Compute metrics of *whole* sets from the rows that *tasks* have in *store*; the identities of their rows."""
+    known = {identity(row): row for row in store.rows(whole.dataset)}
+    planned = plan_sets(tasks, known, whole)
+    todo = [task for task in planned if task.metrics]
+    if todo and measure_missing:
+        for name in whole.metrics:
+            if reason := teams[0].prepare_set_metric(name, todo[0].members[0].device):
+                _report_unready({name: reason}, named=True)
+        with show_progress(sum(len(task.members) for task in todo), progress) as advance:
+            for row in execute([[task] for task in todo], teams, SetScorer(store, known.values(), advance)):
+                store.append(circumstances_of[row["codec"]] | row)
+    return {(whole.dataset, task.members[0].codec, "", task.key) for task in planned}
+
+
+def finish(store: Store, dataset: str, asked: set[Identity]) -> pd.DataFrame:
     """Merge the store's files, and return the rows that were asked for."""
     rows = store.rows(dataset)
     # Who went back to an older version of a codec wants to read what was just run: those rows become the newest.
     counting = {identity(row) for row in current(rows)}
-    stale = [row | {"started": now()} for row in rows if identity(row) in asked and identity(row) not in counting]
+    # Set rows count as long as their images do.
+    images = [row for row in rows if not of_set(row)]
+    stale = [row | {"started": now()} for row in images if identity(row) in asked and identity(row) not in counting]
     for row in stale:
         store.append(row)
     store.compact(dataset)
-    return to_frame(row for row in newest([*rows, *stale]) if identity(row) in asked)
+    return to_frame(one_version([row for row in newest([*rows, *stale]) if identity(row) in asked]))
 
 
 def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[float] | None) -> None:
@@ -164,14 +221,27 @@ def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[f
         raise HvqbenchError(f"points are {', '.join(f'{p:g}' for p in points)}; every one must be a finite number")
 
 
-def _usable_metrics(names: Sequence[str] | None) -> list[str]:
-    """By default all metrics whose packages are installed; one that was named and cannot run raises."""
+def usable_metrics(names: Sequence[str] | None) -> list[str]:
+    """By default all metrics of one image whose packages are installed; one that was named and cannot run raises."""
     from hvqbench.metrics import metric_ids, metric_info
 
-    chosen = list(metric_ids() if names is None else dict.fromkeys(names))
+    chosen = _of_images(metric_ids()) if names is None else list(dict.fromkeys(names))
     missing = {name: reason for name in chosen if (reason := metric_info(name).unavailable())}
     _report_unready(missing, named=names is not None)
     return [name for name in chosen if name not in missing]
+
+
+def split_metrics(names: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The metrics of one image and those of whole sets, each with its version."""
+    versions = metric_versions(list(names))
+    of_images = {name: versions.pop(name) for name in _of_images(list(versions))}
+    return of_images, versions
+
+
+def _of_images(names: Iterable[str]) -> list[str]:
+    from hvqbench.metrics import metric_info
+
+    return [name for name in names if not metric_info(name).of_set]
 
 
 def _report_unready(reasons: dict[str, str], named: bool) -> None:

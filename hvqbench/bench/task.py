@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from hvqbench.bench.store import Identity, Row
+from hvqbench.bench.rows import Identity, Row
 from hvqbench.codec import Image
 from hvqbench.errors import HvqbenchError
 
@@ -135,7 +135,7 @@ def measure(task: Task, workers: Workers, stored: bytes | None = None) -> tuple[
         encoded = workers.encode(task.source, task.device, task.image, task.point)
         data = encoded.data
         row |= _coding_columns(task, encoded)
-        decoded = _decode(task, workers, data, encoded.digest)
+        decoded = decode(task, workers, data, encoded.digest)
         row |= {"decode_s": decoded.seconds, "reconstruction_sha256": decoded.sha256, "digest": decoded.digest}
         row |= workers.score(task.image, decoded.image, tuple(task.metrics))
         row["metrics"] = json.dumps(dict(task.metrics))
@@ -147,22 +147,27 @@ def measure(task: Task, workers: Workers, stored: bytes | None = None) -> tuple[
 
 
 def _score_again(task: Task, earlier: Row, workers: Workers, stored: bytes) -> Row:
-    row = earlier | {"started": now()}
+    row = earlier | {"started": now(), "reason": ""}
     measured: dict[str, str] = json.loads(earlier["metrics"])
     try:
-        decoded = _decode(task, workers, stored, earlier["digest"])
-        if decoded.sha256 != earlier["reconstruction_sha256"]:
-            # Floating-point synthesis on another machine: no row mixes the metrics of two reconstructions.
-            row = {name: value for name, value in row.items() if name not in measured}
-            measured = {}
-        missing = {name: version for name, version in task.metrics.items() if measured.get(name) != version}
-        row |= workers.score(task.image, decoded.image, tuple(missing))
+        decoded = decode(task, workers, stored, earlier["digest"])
     except WorkerError as error:
         return task.row("failed", str(error)) | {"bitstream_sha256": earlier["bitstream_sha256"]}
-    return row | {"metrics": json.dumps(measured | missing), "reconstruction_sha256": decoded.sha256}
+    if decoded.sha256 != earlier["reconstruction_sha256"]:
+        # Floating-point synthesis on another machine: no row mixes the metrics of two reconstructions.
+        row = {name: value for name, value in row.items() if name not in measured}
+        measured = {}
+    missing = {name: version for name, version in task.metrics.items() if measured.get(name) != version}
+    try:
+        row |= workers.score(task.image, decoded.image, tuple(missing))
+        measured |= missing
+    except WorkerError as error:  # the codec did its part, and what was measured before still holds
+        row["reason"] = str(error)
+    return row | {"metrics": json.dumps(measured), "reconstruction_sha256": decoded.sha256}
 
 
-def _decode(task: Task, workers: Workers, data: bytes, digest: str) -> Decoded:
+def decode(task: Task, workers: Workers, data: bytes, digest: str) -> Decoded:
+    """What the decoder makes of *data*; raises unless it has the right size and the encoder's *digest*."""
     decoded = workers.decode(task.source, task.device, data)
     height, width = decoded.image.shape[:2]
     if (width, height) != (task.width, task.height):

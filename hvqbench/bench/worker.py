@@ -1,4 +1,4 @@
-"""The processes that do the work: an encoder, a decoder, a judge that computes the metrics, a meter of memory.
+"""The processes that do the work: encoder, decoder, a judge for metrics, a describer for those of sets, a memory meter.
 
 Each is a fresh interpreter that reads pickled requests from its standard input and answers on its standard output until
 the input ends. (Not :mod:`multiprocessing`, whose children run the caller's main script again, so that ``hvqbench.run``
@@ -150,6 +150,33 @@ class Judge:
         return ""
 
 
+class Describer:
+    """Features of images, for the metrics of whole sets."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[tuple[str, str], Any] = {}
+
+    def __call__(self, metric: str, device: str, image: ImageFile | Image | None) -> Any:
+        """The features of *image* by *metric*; without an image, why the metric cannot be had, or nothing."""
+        if image is None:
+            try:
+                self._metric(metric, device)
+            except Exception as error:  # a plug-in's own, of any kind
+                return describe(error)
+            return ""
+        pixels = image if isinstance(image, np.ndarray) else image.read()
+        return self._metric(metric, device).describe(pixels)
+
+    def _metric(self, name: str, device: str) -> Any:
+        from hvqbench.metrics import load_set_metric
+
+        if (name, device) not in self._metrics:
+            metric = load_set_metric(name)
+            metric.prepare(device)
+            self._metrics[name, device] = metric
+        return self._metrics[name, device]
+
+
 class Meter:
     """Memory: of a process that holds one codec, and does nothing but encode, or nothing but decode."""
 
@@ -169,11 +196,19 @@ class Meter:
         return peak_memory(call, device)
 
 
+def _patient() -> Callable[..., Any]:
+    from hvqbench.doctor.patient import Patient  # which needs this module
+
+    return Patient()
+
+
 ROLES: dict[str, Callable[[], Callable[..., Any]]] = {
     "encoder": Encoder,
     "decoder": Decoder,
     "judge": Judge,
+    "describer": Describer,
     "meter": Meter,
+    "codec": _patient,
 }
 
 

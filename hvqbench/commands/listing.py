@@ -20,6 +20,15 @@ def ls_codecs(json: Json = False, catalog: CatalogOption = None) -> None:
     _print_listing(list_codecs(), json)
 
 
+@app.command("comparators")
+def ls_comparators(catalog: CatalogOption = None) -> None:
+    """Write the table of all that a result can be compared with, as Markdown."""
+    use_catalog(catalog)
+    from hvqbench.comparators import comparators_page
+
+    typer.echo(comparators_page(), nl=False)
+
+
 @app.command("datasets")
 def ls_datasets(json: Json = False, catalog: CatalogOption = None) -> None:
     """List the data sets."""

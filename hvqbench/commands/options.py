@@ -13,7 +13,9 @@ from hvqbench.errors import HvqbenchError
 # Plain help: rich's takes longer to import than a command should take to answer.
 PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
 
-Codecs = Annotated[list[str], typer.Option("--codec", help="Codec ids or paths of codec.toml; commas or repeat.")]
+Codecs = Annotated[
+    list[str], typer.Option("--codec", help="Codec ids, tags (classic) or paths of codec.toml; commas or repeat.")
+]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
 Device = Annotated[str, typer.Option("--device", help="Where codecs run: cpu, cuda, ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -22,6 +22,7 @@ from hvqbench.commands.options import (
 from hvqbench.errors import HvqbenchError
 
 app = typer.Typer(**PLAIN)
+SmallSets = Annotated[bool, typer.Option("--small-sets", help="FID and KID of sets too small for them, too.")]
 
 
 @app.command()
@@ -36,6 +37,7 @@ def run(
     rerun: Annotated[str, typer.Option("--rerun", help="What to measure: missing, failed, all or never.")] = "missing",
     timing: Annotated[bool, typer.Option("--timing", help="Measure time and memory, instead of quality.")] = False,
     repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="How often to time each call; 3.")] = None,
+    small_sets: SmallSets = False,
     device: Device = "cpu",
     catalog: CatalogOption = None,
 ) -> None:
@@ -62,9 +64,42 @@ def run(
         rerun=rerun,  # type: ignore[arg-type]
         device=device,
         limit=limit,
+        small_sets=small_sets,
     )
     typer.echo(summarize(rows))
     raise typer.Exit(exit_code(rows))
+
+
+@app.command()
+def score(
+    metric: Annotated[list[str], typer.Option("--metric", help="Metric ids; commas or repeat.")],
+    results: Results = Path("results"),
+    codec: Annotated[list[str] | None, typer.Option("--codec", help="Only these codecs.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", help="Only these: ids, or folders run over.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once.")] = 1,
+    small_sets: SmallSets = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """New metrics for old results, from the kept bitstreams: nothing is encoded. Run it again to resume."""
+    use_catalog(catalog)
+    from hvqbench.bench.score import score as score_results
+    from hvqbench.bench.summary import exit_code, summarize
+
+    scored = score_results(
+        split(metric, "metric"),
+        results,
+        codecs=split(codec, "codec") if codec else None,
+        datasets=split(dataset, "dataset") if dataset else None,
+        jobs=jobs,
+        small_sets=small_sets,
+    )
+    for name, rows in scored.rows.groupby("dataset") if len(scored.rows) else ():
+        typer.echo(f"{name}\n\n{summarize(rows)}\n")
+    for line in scored.left_out:
+        typer.echo(f"left out: {line}")
+    raise typer.Exit(1 if scored.left_out or scored.rows.empty else exit_code(scored.rows))
 
 
 def _time(codec: list[str], dataset: str, points: list[str] | None, **options: Any) -> None:
@@ -79,27 +114,33 @@ def _time(codec: list[str], dataset: str, points: list[str] | None, **options: A
 
 @app.command()
 def bd(
-    anchor: Annotated[str, typer.Option("--anchor", help="The codec to compare with.")],
+    anchor: Annotated[str, typer.Option("--anchor", help="The codec to compare with; published:NAME too.")],
     metric: Annotated[list[str], typer.Option("--metric", help="Metric ids; commas or repeat.")],
-    codec: Annotated[list[str] | None, typer.Option("--codec", help="Only these codecs.")] = None,
+    codec: Annotated[list[str] | None, typer.Option("--codec", help="Only these; published:NAME too.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Only this data set.")] = None,
     method: Annotated[str, typer.Option("--method", help="Interpolation: akima, pchip or cubic.")] = "akima",
     results: Results = Path("results"),
     json: Json = False,
+    catalog: CatalogOption = None,
 ) -> None:
-    """BD-rate: the change of rate at equal quality."""
+    """BD-rate: the change of rate at equal quality. With published curves: of their means."""
+    use_catalog(catalog)
     from hvqbench.analysis.bd import bd_table
-    from hvqbench.bench import read_results
+    from hvqbench.bench.store import read_results, to_frame
+    from hvqbench.curves import find_published, is_published
     from hvqbench.errors import did_you_mean
 
-    rows = read_results(results)
     chosen = split(codec, "codec") if codec else []
-    for name in chosen:
+    published = find_published(name for name in chosen if is_published(name))
+    measured = [name for name in chosen if not is_published(name)]
+    no_results = chosen and not measured and is_published(anchor)
+    rows = to_frame([]) if no_results else read_results(results)
+    for name in measured:
         if name not in set(rows["codec"]):
             raise did_you_mean("codec", name, set(rows["codec"]))
     if chosen:
-        rows = rows[rows["codec"].isin([*chosen, anchor])]
-    table = bd_table(rows, anchor, split(metric, "metric"), dataset, method)
+        rows = rows[rows["codec"].isin([*measured, anchor])]
+    table = bd_table(rows, anchor, split(metric, "metric"), dataset, method, published)
     if table.empty:
         raise HvqbenchError(f"{results} has no codec to compare with {anchor!r}: run one more over the same images")
     typer.echo(table.to_json(orient="records", indent=2) if json else "\n".join(table["text"]))
@@ -111,13 +152,21 @@ def bd(
 def report(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option("--out", help="Folder for figures and tables.")] = Path("report"),
-    anchor: Annotated[str | None, typer.Option("--anchor", help="The codec that BD-rates are against.")] = None,
+    anchor: Annotated[
+        str | None, typer.Option("--anchor", help="The codec that BD-rates are against; published:NAME too.")
+    ] = None,
+    published: Annotated[
+        list[str] | None, typer.Option("--published", help="Published curves to show as well; commas or repeat.")
+    ] = None,
+    catalog: CatalogOption = None,
 ) -> None:
     """Rate-distortion figures and tables from results."""
+    use_catalog(catalog)
     from hvqbench.bench import read_results
     from hvqbench.report import make_report
 
-    files = make_report(read_results(results), out, anchor)
+    names = split(published, "published") if published else []
+    files = make_report(read_results(results), out, anchor, names)
     typer.echo("\n".join(str(path) for path in (files.markdown, *files.figures, *files.tables)))
 
 

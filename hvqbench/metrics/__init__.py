@@ -1,5 +1,6 @@
 """Image quality, as numbers. Every metric is one entry of :data:`METRICS`; none is loaded before it is asked for.
 
+Any metric of the package pyiqa is there as well, as ``pyiqa:<its name>``, where the extra ``pyiqa`` is installed.
 An installed package adds a metric through the entry-point group ``hvqbench.metrics``: the entry point's name is the
 metric's id, and its object a :class:`MetricInfo`.
 
@@ -18,10 +19,21 @@ from importlib import metadata
 
 from hvqbench.catalog import load_object
 from hvqbench.errors import HvqbenchError, did_you_mean
-from hvqbench.metrics.base import Metric, MetricInfo, Reference
+from hvqbench.metrics.base import Metric, MetricInfo, Reference, SetMetric
 
-__all__ = ["METRICS", "Metric", "MetricInfo", "Reference", "load_metric", "metric_ids", "metric_info"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "MetricInfo",
+    "Reference",
+    "SetMetric",
+    "load_metric",
+    "load_set_metric",
+    "metric_ids",
+    "metric_info",
+]
 
+_INCEPTION = "InceptionV3 of 2015-12-05, 2048 features"
 _BUILT_IN = (
     MetricInfo(
         id="psnr",
@@ -45,6 +57,18 @@ _BUILT_IN = (
         reference="Wang, Simoncelli and Bovik, Asilomar 2003",
     ),
     MetricInfo(
+        id="ssimulacra2",
+        title="SSIMULACRA2",
+        unit="",
+        summary="multi-scale structural similarity in XYB, tuned to opinion scores; undefined below 8 pixels",
+        higher_is_better=True,
+        range=(-math.inf, 100.0),
+        target="hvqbench.metrics.ssimulacra2:SSIMULACRA2",
+        minimum_side=8,
+        distributions={"ssimulacra2": "ssimulacra2"},
+        reference="Sneyers, Cloudinary 2022",
+    ),
+    MetricInfo(
         id="lpips-alex",
         title="LPIPS (AlexNet)",
         unit="",
@@ -53,6 +77,8 @@ _BUILT_IN = (
         range=(0.0, math.inf),
         target="hvqbench.metrics.lpips:LPIPS",
         options={"net": "alex"},
+        net="AlexNet, LPIPS v0.1",
+        input="[-1, 1]",
         minimum_side=32,
         distributions={"lpips": "lpips"},
         reference="Zhang et al., CVPR 2018",
@@ -66,6 +92,8 @@ _BUILT_IN = (
         range=(0.0, math.inf),
         target="hvqbench.metrics.lpips:LPIPS",
         options={"net": "vgg"},
+        net="VGG16, LPIPS v0.1",
+        input="[-1, 1]",
         minimum_side=32,
         distributions={"lpips": "lpips"},
         reference="Zhang et al., CVPR 2018",
@@ -78,13 +106,48 @@ _BUILT_IN = (
         higher_is_better=False,
         range=(0.0, 1.0),
         target="hvqbench.metrics.dists:DISTS",
+        net="VGG16",
+        input="[0, 1], not resized",
         minimum_side=32,
         distributions={"DISTS_pytorch": "dists-pytorch"},
         reference="Ding, Ma, Wang and Simoncelli, TPAMI 2020",
     ),
+    MetricInfo(
+        id="fid-256",
+        title="FID/256",
+        unit="",
+        summary="Fréchet distance of Inception features, over 256-pixel tiles of the whole set and the half-tile shift",
+        higher_is_better=False,
+        range=(0.0, math.inf),
+        target="hvqbench.metrics.fid:FID",
+        net=_INCEPTION,
+        input="[-1, 1), tiles resized to 299 as TensorFlow 1 did",
+        minimum_side=256,
+        minimum_patches=2049,  # fewer than features + 1, and a covariance has no full rank
+        distributions={"torch_fidelity": "torch-fidelity"},
+        reference="Heusel et al., NeurIPS 2017; Mentzer et al. (HiFiC), NeurIPS 2020",
+    ),
+    MetricInfo(
+        id="kid-256",
+        title="KID/256",
+        unit="",
+        summary="kernel distance (squared MMD, unbiased) of the same features over the same tiles; may be negative",
+        higher_is_better=False,
+        range=(-math.inf, math.inf),
+        target="hvqbench.metrics.fid:KID",
+        net=_INCEPTION,
+        input="[-1, 1), tiles resized to 299 as TensorFlow 1 did",
+        minimum_side=256,
+        minimum_patches=1000,  # the size of a subset in the authors' protocol
+        distributions={"torch_fidelity": "torch-fidelity"},
+        reference="Binkowski et al., ICLR 2018; Mentzer et al. (HiFiC), NeurIPS 2020",
+    ),
 )
 METRICS: dict[str, MetricInfo] = {info.id: info for info in _BUILT_IN}
 """The metrics that ship with hvqbench, in the order of their columns."""
+
+PYIQA = "pyiqa:"
+"""What the ids of pyiqa's metrics begin with."""
 
 
 def metric_ids() -> list[str]:
@@ -93,9 +156,19 @@ def metric_ids() -> list[str]:
 
 
 def metric_info(name: str) -> MetricInfo:
-    """What metric *name* is; loads nothing."""
+    """What metric *name* is; loads nothing.
+
+    Raises
+    ------
+    HvqbenchError
+        There is no such metric, or it is one of pyiqa's and pyiqa is not installed.
+    """
     if name in METRICS:
         return METRICS[name]
+    if name.startswith(PYIQA):
+        from hvqbench.metrics.pyiqa import pyiqa_info
+
+        return pyiqa_info(name)
     plugins = _plugins()
     if name not in plugins:
         raise did_you_mean("metric", name, metric_ids())
@@ -106,9 +179,22 @@ def metric_info(name: str) -> MetricInfo:
 
 
 def load_metric(name: str) -> Metric:
-    """The metric *name*; its weights are loaded by :meth:`Metric.prepare` or on first use."""
+    """The metric *name* of one image; its weights are loaded by :meth:`Metric.prepare` or on first use."""
     info = metric_info(name)
+    if info.of_set:
+        raise HvqbenchError(
+            f"{name} is of a whole set and has no value for one image: see `hvqbench run --metric {name}`"
+        )
     metric: Metric = load_object(info.target)(info)
+    return metric
+
+
+def load_set_metric(name: str) -> SetMetric:
+    """The metric *name* of a whole set of images; its weights are loaded when it first describes an image."""
+    info = metric_info(name)
+    if not info.of_set:
+        raise HvqbenchError(f"{name} is a metric of one image, not of a set: load it with load_metric")
+    metric: SetMetric = load_object(info.target)(info)
     return metric
 
 

@@ -1,8 +1,12 @@
-"""The contract of a full-reference metric: what it is, as data, and how one number comes about.
+"""The contract of a metric: what it is, as data, and how one number comes about.
 
     metric = load_metric("lpips-alex")
-    reference = metric.reference(original)         # once per image
-    score = metric.score(reference, decoded)       # once per codec and operating point
+    reference = metric.reference(original)              # once per image
+    score = metric.score(reference, decoded)            # once per codec and operating point
+
+    metric = load_set_metric("fid-256")
+    features = metric.describe(image)                   # of an original or a decoded image
+    value = metric.distance(of_originals, of_decoded)   # once per codec and operating point
 
 Metrics see the 8-bit pixels that a decoder returned, never its floats.
 """
@@ -14,11 +18,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hvqbench.codec import Image
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import check_image
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,14 @@ class MetricInfo:
         ``package.module:Class`` of the :class:`Metric`.
     options
         What distinguishes this metric from others of its class.
+    net, input
+        What else the id stands for: the network, and how 8-bit pixels are put into it. To change either is a new
+        version.
     minimum_side
         Below this width or height, in pixels, the metric is undefined and its score is NaN.
+    minimum_patches
+        0 for a metric of one image. For a metric of a whole set, the number of patches below which it is refused unless
+        small sets are asked for.
     distributions
         Distributions, by the module they provide, that the metric needs and whose version can move its values.
     version
@@ -55,7 +69,10 @@ class MetricInfo:
     range: tuple[float, float]
     target: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    net: str = ""
+    input: str = "[0, 255]"
     minimum_side: int = 1
+    minimum_patches: int = 0
     distributions: Mapping[str, str] = field(default_factory=dict)
     version: str = "1"
     reference: str = ""
@@ -66,6 +83,11 @@ class MetricInfo:
             if importlib.util.find_spec(module) is None:
                 return f"the package {distribution} is not installed: run `pip install {distribution}`"
         return None
+
+    @property
+    def of_set(self) -> bool:
+        """Whether this is a metric of a whole set: it has no value for one image."""
+        return self.minimum_patches > 0
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -129,6 +151,31 @@ class Metric(ABC):
     @abstractmethod
     def _score(self, features: Any, image: Image) -> float:
         """The decoded image's part of the work."""
+
+
+class SetMetric(ABC):
+    """Base class of the metrics that compare two sets of images by the distribution of their patches' features."""
+
+    descriptor: str
+    """What determines the features, as a name: metrics that share it share their features."""
+
+    def __init__(self, info: MetricInfo) -> None:
+        self.info = info
+
+    def prepare(self, device: str = "cpu") -> None:  # noqa: B027 - a metric may have nothing to load
+        """Load weights onto *device*. Idempotent; called by the first :meth:`describe` if nobody else did."""
+
+    @abstractmethod
+    def patches(self, width: int, height: int) -> int:
+        """How many patches an image of that size gives; loads nothing."""
+
+    @abstractmethod
+    def describe(self, image: Image) -> NDArray[np.float32]:
+        """The features of the patches of *image* (uint8, H×W×3), one row for each."""
+
+    @abstractmethod
+    def distance(self, originals: NDArray[np.float32], decoded: NDArray[np.float32]) -> float:
+        """The metric between the features of all patches of the originals and of the decoded images; loads nothing."""
 
 
 def _size(shape: tuple[int, ...]) -> str:

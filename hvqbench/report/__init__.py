@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from hvqbench.errors import HvqbenchError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hvqbench.analysis import Curve
     from hvqbench.metrics import MetricInfo
 
 FIXED_LENGTH = "fixed-vq"
@@ -32,7 +33,11 @@ TITLES: Mapping[str, str] = {
     "anchor_points": "points of anchor",
     "codec_points": "points",
     "point_name": "",
+    "bpp_range": "bpp",
 }
+PUBLISHED_SPAN = 4.0
+"""Published points are drawn up to this factor beyond the measured rates: farther ones would squeeze all others."""
+
 DECIMALS: Mapping[str, int] = {
     "bpp": 4,
     "bytes": 0,
@@ -40,6 +45,8 @@ DECIMALS: Mapping[str, int] = {
     "mean_saved_percent": 2,
     "overlap": 2,
     "bd_rate_percent": 2,
+    "images": 0,
+    "patches": 0,
 }
 
 
@@ -52,7 +59,9 @@ class ReportFiles:
     tables: tuple[Path, ...]
 
 
-def make_report(results: pd.DataFrame, out: str | Path, anchor: str | None = None) -> ReportFiles:
+def make_report(
+    results: pd.DataFrame, out: str | Path, anchor: str | None = None, published: Sequence[str] = ()
+) -> ReportFiles:
     """Write ``report.md``, ``rd-<dataset>.png`` and ``.pdf``, and one CSV per table into the folder *out*.
 
     The same results give the same bytes.
@@ -62,14 +71,18 @@ def make_report(results: pd.DataFrame, out: str | Path, anchor: str | None = Non
     results
         As :func:`hvqbench.read_results` returns them; failed and unavailable rows are reported with their reasons.
     anchor
-        The codec that BD-rates are against; see :data:`DEFAULT_ANCHORS`.
+        The codec that BD-rates are against, measured or ``published:NAME``; see :data:`DEFAULT_ANCHORS`.
+    published
+        Published curves to show as well (:mod:`hvqbench.curves`), dotted and named as such; the anchor's too.
 
     Raises
     ------
     HvqbenchError
-        If there are no results, or none of *anchor*, or *out* cannot be written.
+        If there are no results, or none of *anchor*, or *out* cannot be written; if a published curve does not exist,
+        or has nothing in common with the results.
     """
     from hvqbench.analysis import bd_table, saving_table
+    from hvqbench.curves import find_published, is_published
     from hvqbench.report import tables
 
     if results.empty:
@@ -78,23 +91,30 @@ def make_report(results: pd.DataFrame, out: str | Path, anchor: str | None = Non
         )
     infos = _metrics_in(results)
     anchor = _anchor(results, anchor)
+    others = find_published([*([anchor] if is_published(anchor) else []), *published])
+    own = tables.published_table(results, others, list(infos))
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HvqbenchError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from None
 
-    ok = results[results["status"] == "ok"]
+    ok = results[results["status"].isin(["ok", "set"])]
+    of_images = [name for name, info in infos.items() if not info.of_set]
+    of_sets = [name for name, info in infos.items() if info.of_set]
     # Of all rows and not of the finished ones alone, so that an anchor that failed is said with each comparison.
-    bd = bd_table(results, anchor, list(infos))
+    bd = bd_table(results, anchor, list(infos), published=others)
     named = {
-        "points": tables.points_table(results, list(infos)),
+        "points": tables.points_table(results, of_images),
+        **({"sets": tables.sets_table(results, of_sets)} if of_sets else {}),
         "saving": saving_table(results, FIXED_LENGTH),
         "bd-rate": bd,
+        **({"published": own} if others else {}),
         "problems": tables.problems_table(results),
+        "metrics": tables.metrics_table(results, infos),
         "provenance": tables.provenance_table(results),
     }
-    figures = _figures(ok, infos, out)
+    figures = _figures(ok, infos, out, others)
     csvs = tuple(out / f"{name}.csv" for name in named)
     for path, table in zip(csvs, named.values(), strict=True):
         table.to_csv(path, index=False, lineterminator="\n")
@@ -105,14 +125,19 @@ def make_report(results: pd.DataFrame, out: str | Path, anchor: str | None = Non
 
 
 def _metrics_in(results: pd.DataFrame) -> dict[str, MetricInfo]:
-    """The metrics that have a value anywhere in the results, in the registry's order."""
-    from hvqbench.metrics import metric_ids, metric_info
+    """The metrics that have a value anywhere in the results, in the registry's order, then pyiqa's."""
+    from hvqbench.metrics import PYIQA, metric_ids, metric_info
 
-    known = (name for name in metric_ids() if name in results.columns and results[name].notna().any())
-    return {name: metric_info(name) for name in known}
+    names = [*metric_ids(), *(name for name in results.columns if name.startswith(PYIQA))]
+    return {name: metric_info(name) for name in names if name in results.columns and results[name].notna().any()}
 
 
 def _anchor(results: pd.DataFrame, anchor: str | None) -> str:
+    from hvqbench.curves import find_published, is_published
+
+    if anchor is not None and is_published(anchor):
+        find_published([anchor])
+        return anchor
     codecs = list(results["codec"].unique())
     if anchor is not None and anchor not in codecs:
         raise HvqbenchError(f"the results have no anchor {anchor!r}: run it too, or choose one of {', '.join(codecs)}")
@@ -120,7 +145,9 @@ def _anchor(results: pd.DataFrame, anchor: str | None) -> str:
     return anchor or next((name for name in DEFAULT_ANCHORS if name in finished), finished[0])
 
 
-def _figures(ok: pd.DataFrame, infos: Mapping[str, MetricInfo], out: Path) -> tuple[Path, ...]:
+def _figures(
+    ok: pd.DataFrame, infos: Mapping[str, MetricInfo], out: Path, published: Sequence[str]
+) -> tuple[Path, ...]:
     from hvqbench.analysis import mean_curve
     from hvqbench.report.figures import classic_codecs, file_name, rd_figure, save_figure
 
@@ -129,11 +156,25 @@ def _figures(ok: pd.DataFrame, infos: Mapping[str, MetricInfo], out: Path) -> tu
         codecs = list(rows["codec"].unique())
         curves = {m: [mean_curve(rows, codec, m, str(dataset)) for codec in codecs] for m in infos}
         drawn = {m: [c for c in of_metric if c.points] for m, of_metric in curves.items()}
-        drawn = {m: of_metric for m, of_metric in drawn.items() if of_metric}
+        drawn = {m: [*of_metric, *_beside(of_metric, published)] for m, of_metric in drawn.items() if of_metric}
         if drawn:
             figure = rd_figure(drawn, infos, classic_codecs(codecs))
             written.extend(save_figure(figure, out / f"rd-{file_name(str(dataset))}"))
     return tuple(written)
+
+
+def _beside(measured: Sequence[Curve], published: Sequence[str]) -> list[Curve]:
+    """Those of the *published* curves that share metric and data set with the *measured*, near the rates of these."""
+    from hvqbench.curves.library import has_curve, published_curve
+
+    first = measured[0]
+    curves = [
+        published_curve(c, first.metric, first.dataset) for c in published if has_curve(c, first.metric, first.dataset)
+    ]
+    lowest = min(curve.bpp.min() for curve in measured) / PUBLISHED_SPAN
+    highest = max(curve.bpp.max() for curve in measured) * PUBLISHED_SPAN
+    near = [(curve, (curve.bpp >= lowest) & (curve.bpp <= highest)) for curve in curves]
+    return [replace(curve, bpp=curve.bpp[kept], values=curve.values[kept]) for curve, kept in near if kept.any()]
 
 
 def _markdown(
@@ -144,6 +185,7 @@ def _markdown(
     notes: Sequence[str],
 ) -> str:
     from hvqbench.analysis.bd import FLAGS
+    from hvqbench.report import tables
     from hvqbench.report.tables import to_markdown
 
     decimals = {**DECIMALS, **{name: 2 if info.unit == "dB" else 4 for name, info in infos.items()}}
@@ -153,16 +195,26 @@ def _markdown(
         table = named[name].drop(columns="text", errors="ignore")  # the sentences are for the CSV and the command line
         if table.empty:
             return []
-        streams = [column for column in table.columns if column.startswith("bytes.")]
-        streams_of = {**titles, **{column: column.removeprefix("bytes.") for column in streams}}
-        return [f"## {title}", intro, to_markdown(table, {**decimals, **dict.fromkeys(streams, 1)}, streams_of)]
+        table = table.drop(columns=[column for column in table.columns if column.startswith("bytes.")])
+        rates = [column for column in table.columns if column.startswith("bpp.")]
+        named_rates = {column: f"bpp {column.removeprefix('bpp.')}" for column in rates}
+        return [
+            f"## {title}",
+            intro,
+            to_markdown(table, {**decimals, **dict.fromkeys(rates, DECIMALS["bpp"])}, titles | named_rates),
+        ]
 
     parts = ["# hvqbench report"]
     parts += [f"![Rate-distortion curves]({path.name})" for path in figures if path.suffix == ".png"]
     if not figures:
         parts.append("No figure: no codec finished an image with a metric.")
-    rate = "Means over images. Rate is the whole file over the original's pixels; the last columns are bytes by stream."
+    rate = "Means over images. Rate is the whole file over the original's pixels; the rates by stream add up to it."
     parts += section("Operating points", "points", rate)
+    if "sets" in named:
+        whole = "One value over all images of a point, and the number of patches it is of: with fewer, FID is higher."
+        parts += section("Metrics of whole sets", "sets", whole)
+    if unlike := tables.protocol_notes(named["points"], named.get("published")):
+        parts += ["Not like for like, as the codecs declare:", "\n".join(f"- {note}" for note in unlike)]
     if notes:
         parts += ["Curves leave out:", "\n".join(f"- {note}" for note in notes)]
     exact = "Bytes at equal operating point, headers and side information counted; exact where the pixels are the same."
@@ -170,10 +222,21 @@ def _markdown(
     meaning = (
         "Change of rate at equal quality, of the mean curve: negative is fewer bits. A dash is no result, never zero."
     )
-    parts += section(f"BD-rate against {anchor}", "bd-rate", meaning)
+    against = tables.label(anchor)
+    if against != anchor:
+        meaning += " Data sets and metrics that this anchor was not published in have no row."
+    parts += section(f"BD-rate against {against}", "bd-rate", meaning)
     raised = {flag for flags in named["bd-rate"]["flags"] for flag in str(flags).split()}
     if raised:
         parts.append("\n".join(f"- `{flag}`: {FLAGS[flag]}" for flag in FLAGS if flag in raised))
+    if "published" in named:
+        source = (
+            "By others, as they published it; dotted in figures, drawn up to "
+            f"{PUBLISHED_SPAN:g} times beyond the measured rates, and in no mean above. Rates and scores follow the "
+            "protocol of the source, and may differ from hvqbench's in what the last column does not say."
+        )
+        parts += section("Published curves", "published", source)
     parts += section("What did not run", "problems", "These rows are in no mean, no curve and no BD-rate.")
+    parts += section("Metrics", "metrics", "What the ids stand for. No curve joins two versions.")
     parts += section("Provenance", "provenance", "How the rows were made.")
     return "\n\n".join(parts) + "\n"

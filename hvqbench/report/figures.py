@@ -39,7 +39,8 @@ def rd_figure(
     Parameters
     ----------
     curves
-        Metric id to the curves of that metric; a codec keeps its colour and marker in every panel.
+        Metric id to the curves of that metric; a codec keeps its colour and marker in every panel. Published curves
+        are dotted, and the legend says that they are.
     infos
         Metric id to title, unit and polarity.
     classic
@@ -48,7 +49,7 @@ def rd_figure(
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    codecs = list(dict.fromkeys(curve.codec for of_metric in curves.values() for curve in of_metric))
+    codecs = list(dict.fromkeys(curve.label for of_metric in curves.values() for curve in of_metric))
     columns = len(curves) if len(curves) <= MAXIMUM_COLUMNS else COLUMNS
     rows = -(-len(curves) // columns)
     # Codec names below the panels and not in them, where they would cover data.
@@ -61,7 +62,8 @@ def rd_figure(
         for metric, of_metric in curves.items():
             ax = next(axes)
             for curve in of_metric:
-                handles[curve.codec] = _draw(ax, curve, codecs.index(curve.codec), curve.codec in classic)
+                number = codecs.index(curve.label)
+                handles[curve.label] = _draw(ax, curve, number, not curve.published and curve.codec in classic)
             _label(ax, infos[metric])
         for ax in axes:
             ax.set_axis_off()
@@ -104,20 +106,21 @@ def file_name(text: str) -> str:
 
 def _draw(ax: Axes, curve: Curve, number: int, is_classic: bool) -> Any:
     order = curve.bpp.argsort(kind="stable")
+    is_hollow = is_classic or curve.published
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     (line,) = ax.plot(
         curve.bpp[order],
         curve.values[order],
         color=colour,
         marker=marker,
-        linestyle=(0, (4, 1.6)) if is_classic else "-",
-        markerfacecolor="white" if is_classic else colour,
-        markeredgecolor=colour if is_classic else "white",
-        markeredgewidth=1.0 if is_classic else 0.5,
+        linestyle=(0, (1, 1.5)) if curve.published else (0, (4, 1.6)) if is_classic else "-",
+        markerfacecolor="white" if is_hollow else colour,
+        markeredgecolor=colour if is_hollow else "white",
+        markeredgewidth=1.0 if is_hollow else 0.5,
         # A codec with a single point (fixed length) shares it with others at L = 0: a larger marker below theirs.
         markersize=None if len(curve.bpp) > 1 else 8,
         zorder=2 if len(curve.bpp) > 1 else 1.9,
-        label=curve.codec,
+        label=curve.label,
     )
     return line
 

@@ -1,0 +1,237 @@
+"""Like for like: every codec at the setting where it has the same rate, or the same quality, on the same image.
+
+    matches = match(["jpeg", "hypervq"], Target.parse("bpp=0.1"), "kodak", Path("match"))
+
+Pictures side by side are compared one image at a time, so the setting is found for each image
+(:mod:`hvqbench.rate_control`). What is shown is what another process decoded from the bytes that were written.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hvqbench.bench.executor import Process, threads_per_process
+from hvqbench.bench.plan import Entry, check_device, find_codec
+from hvqbench.bench.progress import progress as show_progress
+from hvqbench.bench.task import Decoded
+from hvqbench.bench.worker import describe
+from hvqbench.codec import Codec, Image
+from hvqbench.errors import HvqbenchError
+from hvqbench.files import atomic_write
+from hvqbench.image import write_image
+from hvqbench.rate_control import Target, Trial, find_point
+
+if TYPE_CHECKING:
+    from hvqbench.data import ImageFile
+
+TABLE, RECORDS = "matches.csv", "matches.json"
+
+
+@dataclass(frozen=True)
+class Match:
+    """One codec on one image.
+
+    Parameters
+    ----------
+    image
+        Its name in the data set; empty for a codec that cannot run here.
+    status
+        ``ok``; ``missed``, for a rate that the codec jumps over: the nearest stream is there, and ``reason`` says how
+        far off it is; ``failed``, with the reason, for a target out of reach, or an error; ``unavailable``.
+    encoder
+        Which of :meth:`~hvqbench.codec.Codec.encoders` made the stream; empty for ``encode``.
+    value
+        What was to be met: bits per pixel, or the metric, of the written picture.
+    stream, picture
+        Files, relative to the folder of the table; the original lies beside as ``original.png``.
+    """
+
+    codec: str
+    image: str
+    target: str
+    status: str
+    reason: str = ""
+    point_name: str = ""
+    point: float | None = None
+    encoder: str = ""
+    bytes: int | None = None
+    bpp: float | None = None
+    value: float | None = None
+    psnr: float | None = None
+    encodes: int = 0
+    stream: str = ""
+    picture: str = ""
+
+
+def match(
+    codecs: Sequence[str],
+    target: Target,
+    dataset: str | Path,
+    out: Path,
+    *,
+    limit: int | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> list[Match]:
+    """Find each codec's setting for each image; write streams, pictures and a table to the folder *out*.
+
+    Parameters
+    ----------
+    codecs
+        Ids or paths of ``codec.toml`` files. One that cannot run or cannot reach the target says so in its rows.
+    dataset
+        An id, a folder of images, or an image.
+    limit
+        Only the first so many images.
+    progress
+        Whether to show it, on stderr.
+
+    Raises
+    ------
+    HvqbenchError
+        An unknown codec, data set, metric or device; *out* cannot be written.
+    """
+    from hvqbench.data import load_dataset
+
+    entries = [find_codec(name) for name in dict.fromkeys(codecs)]
+    if len({entry.spec.id for entry in entries}) < len(entries):
+        raise HvqbenchError(f"two of {', '.join(codecs)} have one name, and so one file: rename a folder")
+    images = load_dataset(dataset).images[:limit]
+    check_device(device)
+    out.mkdir(parents=True, exist_ok=True)
+    matches = []
+    with show_progress(len(entries) * len(images), progress) as advance:
+        for found in _matches(entries, images, target, out, device):
+            matches.append(found)
+            advance(f"{found.codec} {found.image}", found.status == "failed")
+    atomic_write(out / TABLE, _csv(matches).encode())
+    atomic_write(out / RECORDS, (json.dumps([_finite(m) for m in matches], indent=2) + "\n").encode())
+    return matches
+
+
+def _matches(
+    entries: Sequence[Entry], images: Sequence[ImageFile], target: Target, out: Path, device: str
+) -> Iterator[Match]:
+    wanted = f"{target.quantity}={target.value:g}"
+    decoder = Process("decoder", threads_per_process(1))
+    try:
+        for entry in entries:
+            if (reason := entry.unavailable()) or entry.codec is None:
+                yield Match(entry.spec.id, "", wanted, "unavailable", reason or entry.broken)
+                continue
+            for file in images:
+                try:
+                    entry.codec.prepare(device)
+                    yield _match_one(entry, entry.codec, file, target, out, decoder, device)
+                except OSError:  # the disk's
+                    raise
+                except Exception as error:  # an adapter's own, of any kind
+                    yield Match(entry.spec.id, file.name, wanted, "failed", describe(error))
+    finally:
+        decoder.close()
+
+
+def _match_one(
+    entry: Entry, codec: Codec, file: ImageFile, target: Target, out: Path, decoder: Process, device: str
+) -> Match:
+    image = file.read()
+    found = find_point(codec, image, target)
+    data = found.trial.stream.data
+    digest = found.trial.stream.digest or codec.digest(data, codec.decode(data))
+    decoded: Decoded = decoder.call(entry.source, device, data)
+    if decoded.digest != digest and not codec.spec.protocol.stochastic:
+        remedy = f"`hvqbench doctor {entry.source}` looks into it"
+        raise HvqbenchError(f"{codec.id}: another process decodes the stream to something else; {remedy}")
+    folder = out / re.sub(r"[^A-Za-z0-9._-]+", "-", file.name)
+    folder.mkdir(exist_ok=True)
+    write_image(folder / "original.png", image)
+    write_image(folder / f"{codec.id}.png", decoded.image)
+    atomic_write(folder / f"{codec.id}.bin", data)
+    return Match(
+        codec=codec.id,
+        image=file.name,
+        target=f"{target.quantity}={target.value:g}",
+        status="ok" if found.reached else "missed",
+        reason="" if found.reached else _miss(found.trial, target),
+        point_name=codec.spec.point_name,
+        point=found.trial.point,
+        encoder=found.encoder,
+        bytes=len(data),
+        bpp=found.trial.bpp,
+        value=found.trial.value,
+        psnr=_psnr(image, decoded.image),
+        encodes=found.encodes,
+        stream=(folder / f"{codec.id}.bin").relative_to(out).as_posix(),
+        picture=(folder / f"{codec.id}.png").relative_to(out).as_posix(),
+    )
+
+
+def _miss(trial: Trial, target: Target) -> str:
+    miss = 100 * (trial.value / target.value - 1)
+    return f"{abs(miss):.1f} % {'above' if miss > 0 else 'below'}, no nearer rate was seen"
+
+
+def _psnr(original: Image, decoded: Image) -> float:
+    from hvqbench.metrics import load_metric
+
+    return load_metric("psnr")(original, decoded)
+
+
+def _csv(matches: Sequence[Match]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Match)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(match) for match in matches)
+    return text.getvalue()
+
+
+def _finite(match: Match) -> dict[str, object]:
+    """For JSON, which knows no infinity: the PSNR of equal images is null there."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(match).items()}
+
+
+def as_table(matches: Sequence[Match], target: Target) -> str:
+    """The table that ``hvqbench match`` prints; for more than one image, each codec's means over those it has."""
+    from tabulate import tabulate
+
+    done = [match for match in matches if match.bytes is not None]
+    quality = [] if target.quantity in ("bpp", "psnr") else [target.quantity]
+    head = ["codec", "image", "point", "bytes", "bpp", *quality, "psnr", "status"]
+
+    def line(match: Match) -> list[str]:
+        if match.bytes is None:
+            return [match.codec, match.image, *["-"] * (len(head) - 3), match.status]
+        point = f"{match.point_name} {match.point:g}" + (f", {match.encoder}" if match.encoder else "")
+        values = [f"{match.bpp:.4f}", *([f"{match.value:.4f}"] if quality else []), f"{match.psnr:.2f}"]
+        return [match.codec, match.image, point, f"{match.bytes}", *values, match.status]
+
+    lines = [line(match) for match in matches]
+    for codec in dict.fromkeys(match.codec for match in done):
+        own = [match for match in done if match.codec == codec]
+        asked = sum(match.codec == codec for match in matches)
+        if asked > 1:
+            kinds = ("bytes", "bpp", *(["value"] if quality else []), "psnr")
+            means = {kind: sum(getattr(match, kind) for match in own) / len(own) for kind in kinds}
+            digits = {"bytes": 0, "psnr": 2}
+            values = [f"{mean:.{digits.get(kind, 4)}f}" for kind, mean in means.items()]
+            lines.append([codec, f"mean of {len(own)}", "", *values, "" if len(own) == asked else f"of {asked}"])
+    align = ["left", "left", "left", *["right"] * (len(head) - 4), "left"]
+    table = tabulate(lines, head, tablefmt="simple", disable_numparse=True, colalign=align)
+    reasons: dict[str, list[str]] = {}
+    for match in matches:
+        if match.reason:
+            reasons.setdefault(f"{match.codec} {match.status}: {match.reason}", []).append(match.image)
+    return "\n".join([table, *([""] if reasons else []), *map(_told, reasons, reasons.values())])
+
+
+def _told(reason: str, images: list[str]) -> str:
+    """A reason once, with where it holds."""
+    return reason + (f" ({images[0]}{f' and {len(images) - 1} more' if images[1:] else ''})" if images[0] else "")
