@@ -157,7 +157,7 @@ def test_weights_make_codecs(trained: Path) -> None:
         folder = trained / kind
         folder.mkdir()
         text = f'adapter = "vq"\nsummary = "test"\npoints = [0]\npoint_name = "L"\n[options]\nindex_model = "{kind}"\n'
-        text += f'tokenizer = "../tokenizer"\nweights = "../index/{weights}.safetensors"\n'
+        text += f'tokenizer = "../tokenizers/residual"\nweights = "../index/{weights}.safetensors"\n'
         (folder / "codec.toml").write_text(text)
         codec = load_codec(str(folder))
         stream = codec.encode(image, 0)
@@ -218,6 +218,7 @@ def test_context_starts_without_effect_and_sees_only_what_is_decoded() -> None:
 
     for context in model.context:
         context.out.weight.data.normal_()
+    model.analysis[-1].weight.data.zero_()  # z, which knows all indices
     before = model(latent, indices, codebooks)[0].view(2, 6, 6)
     changed = indices.clone()
     changed[0, 0, 2, 3] = (changed[0, 0, 2, 3] + 1) % 16  # an odd position: of the second pass

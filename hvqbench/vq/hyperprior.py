@@ -128,9 +128,9 @@ class Hyperprior(nn.Module):
                 nn.init.zeros_(free.weight)  # type: ignore[arg-type]
                 free.bias.copy_(share.log())  # type: ignore[operator]
 
-    def analyse(self, latent: Tensor) -> Tensor:
-        """Latent B×D×h×w to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""
-        return self.analysis(latent).clamp(-Z_LIMIT, Z_LIMIT)
+    def analyse(self, embedding: Tensor) -> Tensor:
+        """Embedding B×D×h×w (the sum of all stages' entries) to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""
+        return self.analysis(embedding).clamp(-Z_LIMIT, Z_LIMIT)
 
     def synthesise(self, z: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """z to features B×W×h×w and to parameters B×S·2D×h×w (mu, log 1/sigma^2 per stage) of a latent of *size*."""
@@ -159,8 +159,10 @@ class Hyperprior(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Bits of the indices (S×N, stage by stage) and of z (in all).
 
-        In training mode the rate of z is taken with uniform noise in place of rounding (Ballé et al., arXiv 1802.01436)
-        while the synthesis sees rounded values with a straight-through gradient; in evaluation both are rounded.
+        z is computed from the embedding that *indices* stand for, which is what it must help to predict; the gradient
+        passes straight through to the latent. In training mode the rate of z is taken with uniform noise in place of
+        rounding (Ballé et al., arXiv 1802.01436), while the synthesis sees rounded values with a straight-through
+        gradient; in evaluation both are rounded.
 
         Parameters
         ----------
@@ -173,22 +175,24 @@ class Hyperprior(nn.Module):
         mode, temperature
             How the gradient of the bits reaches *latent*, see :func:`hvqbench.vq.pee.code_length`.
         """
-        z = self.analyse(latent)
+        codebooks = codebooks.detach()
+        chosen = zip(indices.unbind(1), codebooks, strict=False)
+        entries = [functional.embedding(*stage).permute(0, 3, 1, 2) for stage in chosen]
+        embedding = torch.stack(entries).sum(0)
+        z = self.analyse(latent + (embedding - latent).detach())
         rounded = z + (z.round() - z).detach()
         z_bits = self.z_bits(z + torch.rand_like(z) - 0.5 if self.training else rounded).sum()
         features, base = self.synthesise(rounded, (latent.shape[-2], latent.shape[-1]))
         bits, decoded = [], torch.zeros_like(latent)
-        for stage in range(indices.shape[1]):
-            codebook = codebooks[stage].detach()
-            entries = functional.embedding(indices[:, stage], codebook).permute(0, 3, 1, 2)
-            mean, log_precision = self._stage(stage, features, base, decoded, entries)
+        for stage, sent in enumerate(entries):
+            mean, log_precision = self._stage(stage, features, base, decoded, sent)
             target = indices[:, stage].flatten()
             if self.config.head == "free":
                 bits.append(index_bits(rows(self.free[stage](features)), target))
             else:
-                left, bias = rows(latent - decoded), self.bias[stage]
+                left, codebook, bias = rows(latent - decoded), codebooks[stage], self.bias[stage]
                 bits.append(code_length(mode, left, target, mean, log_precision, codebook, bias, temperature))
-            decoded = decoded + entries
+            decoded = decoded + sent
         return torch.stack(bits), z_bits
 
     def _stage(

@@ -6,8 +6,9 @@ trellis)::
     k* = argmin_k ||r - e_k||^2 + L * bits_k
 
 with r the latent, less what the stages before sent. Of 1, 2, … stages the number with the least distortion + L * bits
-in all is sent. The decoder does not know L; sweeping it gives the rate-distortion curve of one checkpoint
-(entropy-constrained VQ, Chou, Lookabaugh, Gray 1989).
+in all is sent. What goes before the indices (z) is made for the nearest ones, then for those that were chosen, and so
+on as long as that is cheaper. The decoder does not know L; sweeping it gives the rate-distortion curve of one
+checkpoint (entropy-constrained VQ, Chou, Lookabaugh, Gray 1989).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hvqbench.timing import span
 from hvqbench.vq.distance import squared_distances
@@ -41,7 +43,7 @@ def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, we
     Parameters
     ----------
     side
-        What ``model.side(latent)`` gave.
+        What ``model.side`` gave.
     latent, codebooks
         1×D×h×w and S×K×D, float32, on the CPU.
     weight
@@ -58,6 +60,19 @@ def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, we
         cost = float(choose.left.double().square().sum()) + weight * 8 * len(coded.payload)
         choices.append(Choice(choose.indices[:stage].view(stage, height, width), coded, cost))
     return min(choices, key=lambda choice: choice.cost)
+
+
+def refined(
+    model: IndexModel, choice: Choice, latent: Tensor, codebooks: Tensor, weight: float, stages: range
+) -> Choice:
+    """*choice* of :func:`cheapest`, or a cheaper one under the side information that belongs to its own indices."""
+    sent = zip(choice.indices, codebooks, strict=False)
+    embedding = torch.stack([functional.embedding(indices, codebook) for indices, codebook in sent]).sum(0)
+    side = model.side(embedding.permute(2, 0, 1)[None])
+    if side is None:
+        return choice
+    other = cheapest(model, side, latent, codebooks, weight, stages)
+    return refined(model, other, latent, codebooks, weight, stages) if other.cost < choice.cost else choice
 
 
 class _Cheapest:
