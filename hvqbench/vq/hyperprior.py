@@ -128,6 +128,14 @@ class Hyperprior(nn.Module):
                 nn.init.zeros_(free.weight)  # type: ignore[arg-type]
                 free.bias.copy_(share.log())  # type: ignore[operator]
 
+    @torch.no_grad()
+    def start_stage(self, stage: int) -> None:
+        """Let *stage*, from 1 on, begin with what the one before it has learned: mu stands for the whole embedding."""
+        size = 2 * self.config.dim
+        for parameter in (self.head.weight, self.head.bias):
+            assert parameter is not None
+            parameter[size * stage : size * (stage + 1)] = parameter[size * (stage - 1) : size * stage]
+
     def analyse(self, embedding: Tensor) -> Tensor:
         """Embedding B×D×h×w (the sum of all stages' entries) to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""
         return self.analysis(embedding).clamp(-Z_LIMIT, Z_LIMIT)
