@@ -71,7 +71,7 @@ def test_z_is_made_anew_for_what_was_chosen_as_long_as_that_is_cheaper(
 ) -> None:
     stages, weight = range(1, tokenizer.config.stages + 1), 0.05
     first = choose(model, tokenizer, latent, weight)
-    last = refined(model, first, latent, tokenizer.codebooks, weight, stages)
+    last = refined(model, model.side(latent), latent, tokenizer.codebooks, weight, stages)
     assert last.cost <= first.cost
     side = model.side(tokenizer.embed(last.indices[None]))
     again = cheapest(model, side, latent, tokenizer.codebooks, weight, stages)

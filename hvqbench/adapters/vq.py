@@ -91,7 +91,7 @@ class VQCodec(Codec):
         """
         import torch
 
-        from hvqbench.vq.rdo import Choice, cheapest, refined
+        from hvqbench.vq.rdo import Choice, refined
 
         tokenizer, most = self.tokenizer, self._stages
         with torch.inference_mode():
@@ -109,8 +109,7 @@ class VQCodec(Codec):
             choices = {}
             for mode, model in self._models.items():
                 if point:
-                    first = cheapest(model, sides[mode], latent, codebooks, point, stages)
-                    choices[mode] = refined(model, first, latent, codebooks, point, stages)
+                    choices[mode] = refined(model, sides[mode], latent, codebooks, point, stages)
                 else:
                     indices = nearest[: stages[-1]]
                     choices[mode] = Choice(indices, model.code(indices, sides[mode]), 0)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hvqbench.vq.distance import embed
 from hvqbench.vq.pee import RateMode, code_length, index_bits
 from hvqbench.vq.weights import load_weights, save_weights
 
@@ -184,8 +185,7 @@ class Hyperprior(nn.Module):
             How the gradient of the bits reaches *latent*, see :func:`hvqbench.vq.pee.code_length`.
         """
         codebooks = codebooks.detach()
-        chosen = zip(indices.unbind(1), codebooks, strict=False)
-        entries = [functional.embedding(*stage).permute(0, 3, 1, 2) for stage in chosen]
+        entries = embed(indices, codebooks)
         embedding = torch.stack(entries).sum(0)
         z = self.analyse(latent + (embedding - latent).detach())
         rounded = z + (z.round() - z).detach()

@@ -18,10 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hvqbench.timing import span
-from hvqbench.vq.distance import squared_distances
+from hvqbench.vq.distance import embed, squared_distances
 from hvqbench.vq.index_models import Coded, IndexModel, Step
 
 BLOCK = 2**19
@@ -62,17 +61,18 @@ def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, we
     return min(choices, key=lambda choice: choice.cost)
 
 
-def refined(
-    model: IndexModel, choice: Choice, latent: Tensor, codebooks: Tensor, weight: float, stages: range
-) -> Choice:
-    """*choice* of :func:`cheapest`, or a cheaper one under the side information that belongs to its own indices."""
-    sent = zip(choice.indices, codebooks, strict=False)
-    embedding = torch.stack([functional.embedding(indices, codebook) for indices, codebook in sent]).sum(0)
-    side = model.side(embedding.permute(2, 0, 1)[None])
-    if side is None:
-        return choice
-    other = cheapest(model, side, latent, codebooks, weight, stages)
-    return refined(model, other, latent, codebooks, weight, stages) if other.cost < choice.cost else choice
+def refined(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, weight: float, stages: range) -> Choice:
+    """:func:`cheapest`, and again under the side information that belongs to its own choice, as long as that pays."""
+    best = cheapest(model, side, latent, codebooks, weight, stages)
+    while side is not None:
+        renewed = model.side(torch.stack(embed(best.indices[None], codebooks)).sum(0))
+        if torch.equal(renewed, side):
+            break
+        side, choice = renewed, cheapest(model, renewed, latent, codebooks, weight, stages)
+        if choice.cost >= best.cost:
+            break
+        best = choice
+    return best
 
 
 class _Cheapest:
