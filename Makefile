@@ -11,7 +11,10 @@
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 BIN := .venv/bin
 METRICS := psnr,lpips-alex,dists
-SHIPPED := hypervq,huffman-vq,static-vq,fixed-vq,jpeg,webp,vvenc
+TOKENIZERS := large rvq f8
+VQ := hypervq hypervq-context huffman-vq static-vq fixed-vq \
+  $(foreach t,$(TOKENIZERS),hypervq-$t hypervq-$t-context huffman-vq-$t static-vq-$t fixed-vq-$t)
+SHIPPED := $(VQ) jpeg webp vvenc
 
 # Fewer points than the codecs have, so that two slow cores are done in minutes: DISTS takes most of the time. At L = 0
 # the VQ codecs restore the same pixels, which are judged once.
@@ -68,7 +71,7 @@ bench: .venv
 
 kodak: .venv
 	@echo "Running $(SHIPPED) on Kodak into results. To stop is safe: make kodak goes on where it stopped."
-	$(BIN)/hvqbench run --codec $(SHIPPED) --dataset kodak --results results
+	$(BIN)/hvqbench run $(addprefix --codec ,$(SHIPPED)) --dataset kodak --results results
 	$(BIN)/hvqbench report --results results --out report
 
 clean:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hvqbench.assets import backbone
 from hvqbench.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from hvqbench.adapters.vq import VQCodec
 
 
 @pytest.fixture
@@ -81,3 +86,17 @@ def vq_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_codec(f"{family}-{name}", family, "hyperprior", weights=name, frequencies="frequencies")
     write_codec("other-hyperprior", "tiny", "hyperprior", weights="other", frequencies="frequencies")
     return root
+
+
+@pytest.fixture
+def load(vq_catalog: Path) -> Callable[[str], VQCodec]:
+    """Loads a codec of :func:`vq_catalog` by its name."""
+    from hvqbench.adapters.vq import VQCodec
+    from hvqbench.catalog import load_codec
+
+    def load_vq(name: str) -> VQCodec:
+        codec = load_codec(f"{vq_catalog}/codecs/{name}")
+        assert isinstance(codec, VQCodec)
+        return codec
+
+    return load_vq

@@ -167,6 +167,7 @@ def test_a_bad_image_is_one_line_and_costs_no_other(
         ("compress good/picture.png out --codec jpeg --point nan", "point nan is no finite number"),
         ("decompress good/picture.png out.png --codec webp", "no whole WEBP file"),
         ("train tokenizer --config no.toml --data good", "cannot read no.toml"),
+        ("train tokenizer --config no.toml --data good --set rate", "--set rate: "),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_leaves_results_alone(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -348,7 +349,10 @@ def test_ctrl_c_leaves_a_store_that_can_be_resumed(catalog: Path, images: Path, 
     add_codec(catalog, "slow", "sleep = 0.3")
     arguments = ["run", "--codec", "slow", "--dataset", str(images), "--metric", "psnr", "--results", str(results)]
     command = [sys.executable, "-m", "hvqbench", *arguments, "--points", "1,2,3,4"]
-    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background inherits SIGINT ignored
+    process = subprocess.Popen(
+        command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list(results.rglob("codec=slow/*.parquet")):
         time.sleep(0.02)

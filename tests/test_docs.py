@@ -53,7 +53,7 @@ def commands(program: str) -> Iterator[tuple[str, str]]:
     """Every command line of *program* in a fenced block, with the page that has it."""
     for path in PAGES:
         for block in blocks(path.read_text(encoding="utf-8"), "console"):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 if line.startswith(f"$ {program} "):
                     yield path.name, line.removeprefix("$ ")
 

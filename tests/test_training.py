@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from hvqbench.analysis.indices import stage_counts
 from hvqbench.errors import HvqbenchError
-from hvqbench.training.index_model import train_index_model
+from hvqbench.training.index_model import IndexModelTraining, _curriculum, train_index_model
 from hvqbench.training.loop import Average, Run, cosine, read_config
 from hvqbench.training.photos import Photos
 from hvqbench.training.quantizer import CodebookTrainer
@@ -157,7 +158,7 @@ def test_weights_make_codecs(trained: Path) -> None:
         folder = trained / kind
         folder.mkdir()
         text = f'adapter = "vq"\nsummary = "test"\npoints = [0]\npoint_name = "L"\n[options]\nindex_model = "{kind}"\n'
-        text += f'tokenizer = "../tokenizer"\nweights = "../index/{weights}.safetensors"\n'
+        text += f'tokenizer = "../tokenizers/residual"\nweights = "../index/{weights}.safetensors"\n'
         (folder / "codec.toml").write_text(text)
         codec = load_codec(str(folder))
         stream = codec.encode(image, 0)
@@ -207,6 +208,26 @@ def test_hyperprior_starts_near_the_static_code_at_every_stage() -> None:
     assert torch.allclose(bits.mean(1), static.mean((0, 2, 3)), rtol=0.1)
 
 
+def test_stages_join_one_by_one_and_begin_with_what_is_learned() -> None:
+    settings = IndexModelTraining("tokenizer", steps=100, z_free=0.4)
+    course = [_curriculum(settings, step, 4) for step in range(-1, 100)]
+    assert course[0] == (0, 1)
+    assert [stages for _, stages in course].index(2) == 10
+    assert {stages for _, stages in course} == {1, 2, 3, 4}
+    assert [price for price, _ in course] == sorted(price for price, _ in course)
+    assert set(course[40:]) == {(1, 4)}
+    assert _curriculum(replace(settings, start="hyperprior.safetensors"), 0, 4) == (1, 4)
+
+    model = Hyperprior(HyperpriorConfig(dim=4, codewords=16, stages=3, width=8, z_channels=2))
+    z = torch.randn(1, 2, 2, 2)
+    _, before = model.synthesise(z, (8, 8))
+    model.start_stage(1)
+    _, after = model.synthesise(z, (8, 8))
+    assert torch.equal(after[:, 8:16], before[:, :8])
+    assert not torch.equal(after[:, 8:16], before[:, 8:16])
+    assert torch.equal(after[:, 16:], before[:, 16:])
+
+
 def test_context_starts_without_effect_and_sees_only_what_is_decoded() -> None:
     torch.manual_seed(0)
     codebooks = torch.randn(2, 16, 4)
@@ -218,6 +239,7 @@ def test_context_starts_without_effect_and_sees_only_what_is_decoded() -> None:
 
     for context in model.context:
         context.out.weight.data.normal_()
+    model.analysis[-1].weight.data.zero_()  # z, which knows all indices
     before = model(latent, indices, codebooks)[0].view(2, 6, 6)
     changed = indices.clone()
     changed[0, 0, 2, 3] = (changed[0, 0, 2, 3] + 1) % 16  # an odd position: of the second pass

@@ -23,16 +23,6 @@ def picture(side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
 
 
-@pytest.fixture
-def load(vq_catalog: Path) -> Callable[[str], VQCodec]:
-    def load_vq(name: str) -> VQCodec:
-        codec = load_codec(f"{vq_catalog}/codecs/{name}")
-        assert isinstance(codec, VQCodec)
-        return codec
-
-    return load_vq
-
-
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "other model"])
 def test_a_bad_stream_is_one_clear_line(load: Callable[[str], VQCodec], damage: str) -> None:
     codec = load("tiny-hyperprior")

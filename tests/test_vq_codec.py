@@ -31,16 +31,6 @@ def photo(height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(tiled[:height, :width])
 
 
-@pytest.fixture
-def load(vq_catalog: Path) -> Callable[[str], VQCodec]:
-    def load_vq(name: str) -> VQCodec:
-        codec = load_codec(f"{vq_catalog}/codecs/{name}")
-        assert isinstance(codec, VQCodec)
-        return codec
-
-    return load_vq
-
-
 def variant(catalog: Path, target: Path, name: str, *lines: str) -> VQCodec:
     """The codec *name* of a copy of the catalog, with more options."""
     if not target.exists():

@@ -179,7 +179,7 @@ def test_coded_bits_are_those_of_the_float_model(vq_catalog: Path, family: str, 
     indices = tokenizer.quantize(latent)
     with torch.no_grad():
         index_bits, z_bits = coder.model(latent, indices, tokenizer.codebooks)
-    ideal = coder.code(indices[0], coder.side(latent)).ideal_bits
+    ideal = coder.code(indices[0], coder.side(tokenizer.embed(indices))).ideal_bits
     assert ideal["z"] == pytest.approx(float(z_bits), rel=0.002)
     assert ideal["indices"] == pytest.approx(float(index_bits.sum()), rel=0.005)
     assert float(index_bits.sum()) > 100

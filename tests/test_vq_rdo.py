@@ -12,7 +12,7 @@ import torch
 from hvqbench.vq.distance import squared_distances
 from hvqbench.vq.hyperprior_coder import HyperpriorModel
 from hvqbench.vq.index_models import Choose, FixedLength, Huffman, IndexModel, RangeCoded, Size, Static, Step
-from hvqbench.vq.rdo import Choice, cheapest
+from hvqbench.vq.rdo import Choice, cheapest, refined
 from hvqbench.vq.tokenizer import Tokenizer
 
 SIZE = (9, 14)
@@ -64,6 +64,19 @@ def test_the_walk_codes_what_it_chose_at_what_it_said(
     assert model.code(choice.indices, model.side(latent)) == choice.coded
     cost = distance(tokenizer, latent, choice.indices) + weight * 8 * len(payload)
     assert choice.cost == pytest.approx(cost, rel=1e-5)
+
+
+def test_z_is_made_anew_for_what_was_chosen_as_long_as_that_is_cheaper(
+    model: IndexModel, tokenizer: Tokenizer, latent: torch.Tensor
+) -> None:
+    stages, weight = range(1, tokenizer.config.stages + 1), 0.05
+    first = choose(model, tokenizer, latent, weight)
+    last = refined(model, model.side(latent), latent, tokenizer.codebooks, weight, stages)
+    assert last.cost <= first.cost
+    side = model.side(tokenizer.embed(last.indices[None]))
+    again = cheapest(model, side, latent, tokenizer.codebooks, weight, stages)
+    assert side is None or again.cost >= last.cost
+    assert torch.equal(model.decode(last.coded.payload, SIZE, len(last.indices)), last.indices)
 
 
 def test_without_a_price_the_nearest_indices_of_all_stages(

@@ -85,21 +85,22 @@ class VQCodec(Codec):
         return self.encoders(image)[""](point)
 
     def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
-        """Encode one image at many points: the latent and what is sent before the indices do not depend on L.
+        """Encode one image at many points: the latent and its nearest indices do not depend on L.
 
         The first chooses the number of stages, where the rate jumps; each of the others always sends the same number.
         """
         import torch
 
-        from hvqbench.vq.rdo import Choice, cheapest
+        from hvqbench.vq.rdo import Choice, refined
 
         tokenizer, most = self.tokenizer, self._stages
         with torch.inference_mode():
             latent = self.latent(image)
             with span("tokenizer-encode"):
                 nearest = tokenizer.quantize(latent)[0, :most].cpu()
+                embedding = tokenizer.embed(nearest[None].to(self.device)).cpu()
             latent, codebooks = latent.cpu(), tokenizer.codebooks.cpu()
-            sides = {mode: model.side(latent) for mode, model in self._models.items()}
+            sides = {mode: model.side(embedding) for mode, model in self._models.items()}
 
         @torch.inference_mode()
         def encode(stages: range, point: float) -> Bitstream:
@@ -108,7 +109,7 @@ class VQCodec(Codec):
             choices = {}
             for mode, model in self._models.items():
                 if point:
-                    choices[mode] = cheapest(model, sides[mode], latent, codebooks, point, stages)
+                    choices[mode] = refined(model, sides[mode], latent, codebooks, point, stages)
                 else:
                     indices = nearest[: stages[-1]]
                     choices[mode] = Choice(indices, model.code(indices, sides[mode]), 0)

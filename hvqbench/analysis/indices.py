@@ -81,10 +81,10 @@ def inspect_codec(
     counts = torch.zeros(codec.tokenizer.codebooks.shape[:2], dtype=torch.int64)
     names, rows, maps = [], [], []
     for file in images:
-        image = file.read()
-        data = codec.encode(image, point).data
+        data = codec.encode(file.read(), point).data
         indices = torch.from_numpy(codec.decode_indices(data)).long()
-        own, z = coded_bits(codec.index_model, codec.latent(image).cpu(), indices)
+        embedding = codec.tokenizer.embed(indices[None].to(codec.device)).cpu()
+        own, z = coded_bits(codec.index_model, embedding, indices)
         of_image = stage_counts(indices[None], counts.shape[1])
         counts[: len(indices)] += of_image
         bits = {"fixed": float(indices.numel() * max(1, (counts.shape[1] - 1).bit_length()))}
@@ -100,10 +100,10 @@ def inspect_codec(
     return Inspection(codec.id, factor, counts, training, tuple(names), tuple(rows), tuple(maps))
 
 
-def coded_bits(model: IndexModel, latent: Tensor | None, indices: Tensor) -> tuple[Tensor, float]:
+def coded_bits(model: IndexModel, embedding: Tensor | None, indices: Tensor) -> tuple[Tensor, float]:
     """Ideal bits of each of the *indices* (S×h×w, float64) under the very weights that code them, and of z in all.
 
-    *latent* (1×D×h×w) is what z is made of; None will do for a model without.
+    *embedding* (1×D×h×w) is what z is made of; None will do for a model without.
     """
     flat = indices.flatten(1)
     bits = torch.zeros(flat.shape, dtype=torch.float64)
@@ -115,7 +115,7 @@ def coded_bits(model: IndexModel, latent: Tensor | None, indices: Tensor) -> tup
         bits[step.stage, step.positions] = -shares.clamp_min(SMALLEST_SHARE).log2()
         return symbols
 
-    side = None if latent is None else model.side(latent)
+    side = None if embedding is None else model.side(embedding)
     *_, coded = model.encode(side, (indices.shape[1], indices.shape[2]), len(indices), choose)
     return bits.view(indices.shape), coded.ideal_bits.get("z", 0.0)
 

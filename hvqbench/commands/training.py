@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hvqbench.commands.options import PLAIN, Device, given
+from hvqbench.errors import HvqbenchError
 
 app = typer.Typer(**PLAIN)
 train_app = typer.Typer(help="Train the VQ codec.", **PLAIN)
@@ -19,26 +21,41 @@ OutOption = Annotated[
     Path | None, typer.Option("--out", help="Folder for checkpoints, log and weights; runs/<folder of the config>.")
 ]
 StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Steps, instead of the configuration's.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another key of the configuration, as in TOML.")
+]
 
 
 @train_app.command("tokenizer")
 def train_tokenizer(
-    config: ConfigOption, data: DataOption, out: OutOption = None, steps: StepsOption = None, device: Device = "cpu"
+    config: ConfigOption,
+    data: DataOption,
+    out: OutOption = None,
+    steps: StepsOption = None,
+    override: SetOption = None,
+    device: Device = "cpu",
 ) -> None:
     """Train a VQ tokenizer: encoder, codebook and decoder. Run it again to resume."""
     from hvqbench import training
 
-    typer.echo(training.train_tokenizer(config, data, _run_folder(config, out), device, **given(steps=steps)))
+    values = _overrides(override) | given(steps=steps)
+    typer.echo(training.train_tokenizer(config, data, _run_folder(config, out), device, **values))
 
 
 @train_app.command("index-model")
 def train_index_model(
-    config: ConfigOption, data: DataOption, out: OutOption = None, steps: StepsOption = None, device: Device = "cpu"
+    config: ConfigOption,
+    data: DataOption,
+    out: OutOption = None,
+    steps: StepsOption = None,
+    override: SetOption = None,
+    device: Device = "cpu",
 ) -> None:
     """Train an index model on a tokenizer's indices. Run it again to resume."""
     from hvqbench import training
 
-    typer.echo(training.train_index_model(config, data, _run_folder(config, out), device, **given(steps=steps)))
+    values = _overrides(override) | given(steps=steps)
+    typer.echo(training.train_index_model(config, data, _run_folder(config, out), device, **values))
 
 
 @app.command()
@@ -54,6 +71,17 @@ def ablate(
     from hvqbench import training
 
     typer.echo(training.ablate(specification, data, out, dataset, limit, device).read_text(encoding="utf-8"), nl=False)
+
+
+def _overrides(texts: list[str] | None) -> dict[str, Any]:
+    """``["rate=2.0", 'rate_mode="soft"']`` as a dictionary."""
+    values: dict[str, Any] = {}
+    for text in texts or []:
+        try:
+            values |= tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise HvqbenchError(f"--set {text}: {error}; write KEY=VALUE as in a train.toml, text in quotes") from None
+    return values
 
 
 def _run_folder(config: Path, out: Path | None) -> Path:

@@ -131,11 +131,12 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * group["factor"] * cosine(step, settings.steps, warmup=50)
         chosen = torch.from_numpy(rng.integers(0, len(latents) - held_out, settings.batch))
-        targets = indices[chosen].to(device)
+        price, stages = _curriculum(settings, step, len(codebooks))
+        for stage in range(_curriculum(settings, step - 1, len(codebooks))[1], stages):
+            model.start_stage(stage)
+        targets = indices[chosen, :stages].to(device)
         with autocast(device):
             bits, z_bits = model(latents[chosen].to(device).float(), targets, codebooks)
-        # z is nearly free at first: at full price it would die before the synthesis has learned to read it.
-        price = 1.0 if settings.start else min(1.0, (step + 1) / max(1.0, settings.z_free * settings.steps))
         loss = (bits.sum() + price * z_bits) / targets.numel()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -154,6 +155,18 @@ def _train(
                 held_out_saving_percent=100 * (1 - (index_bits + side_bits) / fixed),
             )
             recent.clear()
+
+
+def _curriculum(settings: IndexModelTraining, step: int, stages: int) -> tuple[float, int]:
+    """The price of z's bits at *step*, and how many of the *stages* count.
+
+    z is nearly free at first: at full price it would die before the synthesis has learned to read it. And stages join
+    one after the other: what all of them have to say about z at first is noise. A continued hyperprior knows it all.
+    """
+    if settings.start:
+        return 1.0, stages
+    price = min(1.0, (step + 1) / max(1.0, settings.z_free * settings.steps))
+    return price, min(stages, 1 + int(price * stages))
 
 
 @torch.inference_mode()

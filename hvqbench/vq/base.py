@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from hvqbench.vq.distance import nearest
+from hvqbench.vq.distance import embed, nearest
 
 if TYPE_CHECKING:
     from hvqbench.vq.tokenizer import TokenizerConfig
@@ -46,5 +45,4 @@ class BaseTokenizer(nn.Module, ABC):
 
     def embed(self, indices: Tensor) -> Tensor:
         """Indices B×S'×h×w, of the first S' stages, to the sum of their entries B×D×h×w."""
-        parts = [functional.embedding(indices[:, s], self.codebooks[s]) for s in range(indices.shape[1])]
-        return torch.stack(parts).sum(0).permute(0, 3, 1, 2)
+        return torch.stack(embed(indices, self.codebooks)).sum(0)

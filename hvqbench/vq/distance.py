@@ -1,9 +1,10 @@
-"""Distances between latents and codebook entries."""
+"""Latents and codebook entries: distances, the nearest, and back."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def squared_distances(latent: Tensor, codebook: Tensor) -> Tensor:
@@ -14,3 +15,9 @@ def squared_distances(latent: Tensor, codebook: Tensor) -> Tensor:
 def nearest(latent: Tensor, codebook: Tensor, chunk: int = 4096) -> Tensor:
     """Index of the nearest codebook entry: N×D, K×D -> N (int64), *chunk* latents at a time."""
     return torch.cat([squared_distances(part, codebook).argmin(1) for part in latent.split(chunk)])
+
+
+def embed(indices: Tensor, codebooks: Tensor) -> list[Tensor]:
+    """The entries of every stage: B×S'×h×w (int64), and at least S'×K×D -> S' times B×D×h×w."""
+    stages = zip(indices.unbind(1), codebooks, strict=False)
+    return [functional.embedding(*stage).permute(0, 3, 1, 2) for stage in stages]

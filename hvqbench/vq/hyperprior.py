@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hvqbench.vq.distance import embed
 from hvqbench.vq.pee import RateMode, code_length, index_bits
 from hvqbench.vq.weights import load_weights, save_weights
 
@@ -128,9 +129,17 @@ class Hyperprior(nn.Module):
                 nn.init.zeros_(free.weight)  # type: ignore[arg-type]
                 free.bias.copy_(share.log())  # type: ignore[operator]
 
-    def analyse(self, latent: Tensor) -> Tensor:
-        """Latent B×D×h×w to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""
-        return self.analysis(latent).clamp(-Z_LIMIT, Z_LIMIT)
+    @torch.no_grad()
+    def start_stage(self, stage: int) -> None:
+        """Let *stage*, from 1 on, begin with what the one before it has learned: mu stands for the whole embedding."""
+        size = 2 * self.config.dim
+        for parameter in (self.head.weight, self.head.bias):
+            assert parameter is not None
+            parameter[size * stage : size * (stage + 1)] = parameter[size * (stage - 1) : size * stage]
+
+    def analyse(self, embedding: Tensor) -> Tensor:
+        """Embedding B×D×h×w (the sum of all stages' entries) to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""
+        return self.analysis(embedding).clamp(-Z_LIMIT, Z_LIMIT)
 
     def synthesise(self, z: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """z to features B×W×h×w and to parameters B×S·2D×h×w (mu, log 1/sigma^2 per stage) of a latent of *size*."""
@@ -159,8 +168,10 @@ class Hyperprior(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Bits of the indices (S×N, stage by stage) and of z (in all).
 
-        In training mode the rate of z is taken with uniform noise in place of rounding (Ballé et al., arXiv 1802.01436)
-        while the synthesis sees rounded values with a straight-through gradient; in evaluation both are rounded.
+        z is computed from the embedding that *indices* stand for, which is what it must help to predict; the gradient
+        passes straight through to the latent. In training mode the rate of z is taken with uniform noise in place of
+        rounding (Ballé et al., arXiv 1802.01436), while the synthesis sees rounded values with a straight-through
+        gradient; in evaluation both are rounded.
 
         Parameters
         ----------
@@ -173,22 +184,23 @@ class Hyperprior(nn.Module):
         mode, temperature
             How the gradient of the bits reaches *latent*, see :func:`hvqbench.vq.pee.code_length`.
         """
-        z = self.analyse(latent)
+        codebooks = codebooks.detach()
+        entries = embed(indices, codebooks)
+        embedding = torch.stack(entries).sum(0)
+        z = self.analyse(latent + (embedding - latent).detach())
         rounded = z + (z.round() - z).detach()
         z_bits = self.z_bits(z + torch.rand_like(z) - 0.5 if self.training else rounded).sum()
         features, base = self.synthesise(rounded, (latent.shape[-2], latent.shape[-1]))
         bits, decoded = [], torch.zeros_like(latent)
-        for stage in range(indices.shape[1]):
-            codebook = codebooks[stage].detach()
-            entries = functional.embedding(indices[:, stage], codebook).permute(0, 3, 1, 2)
-            mean, log_precision = self._stage(stage, features, base, decoded, entries)
+        for stage, sent in enumerate(entries):
+            mean, log_precision = self._stage(stage, features, base, decoded, sent)
             target = indices[:, stage].flatten()
             if self.config.head == "free":
                 bits.append(index_bits(rows(self.free[stage](features)), target))
             else:
-                left, bias = rows(latent - decoded), self.bias[stage]
+                left, codebook, bias = rows(latent - decoded), codebooks[stage], self.bias[stage]
                 bits.append(code_length(mode, left, target, mean, log_precision, codebook, bias, temperature))
-            decoded = decoded + entries
+            decoded = decoded + sent
         return torch.stack(bits), z_bits
 
     def _stage(

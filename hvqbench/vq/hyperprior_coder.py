@@ -44,10 +44,10 @@ class HyperpriorModel(RangeCoded):
         self.block = max(1, BLOCK // config.codewords)
 
     @torch.inference_mode()
-    def side(self, latent: Tensor) -> Tensor:
-        """z of the latent 1×D×h×w: integers C×⌈h/4⌉×⌈w/4⌉ (float32)."""
+    def side(self, embedding: Tensor) -> Tensor:
+        """z of the embedding 1×D×h×w: integers C×⌈h/4⌉×⌈w/4⌉ (float32)."""
         with span("h-analysis"):
-            return self.model.analyse(latent).round()[0]
+            return self.model.analyse(embedding).round()[0]
 
     def put_side(self, encoder: RangeEncoder, side: Tensor) -> dict[str, float]:
         bits = 0.0

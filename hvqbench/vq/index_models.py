@@ -73,8 +73,8 @@ class Coded:
 class IndexModel(ABC):
     """Codes the index maps of one tokenizer, or their first stages."""
 
-    def side(self, latent: Tensor) -> Any:
-        """What is sent before the indices, from the latent 1×D×h×w; None for a model without side information."""
+    def side(self, embedding: Tensor) -> Any:
+        """What is sent before indices that stand for *embedding* (1×D×h×w); None for a model that sends nothing."""
         return None
 
     @abstractmethod

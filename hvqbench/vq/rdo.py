@@ -6,8 +6,9 @@ trellis)::
     k* = argmin_k ||r - e_k||^2 + L * bits_k
 
 with r the latent, less what the stages before sent. Of 1, 2, … stages the number with the least distortion + L * bits
-in all is sent. The decoder does not know L; sweeping it gives the rate-distortion curve of one checkpoint
-(entropy-constrained VQ, Chou, Lookabaugh, Gray 1989).
+in all is sent. What goes before the indices (z) is made for the nearest ones, then for those that were chosen, and so
+on as long as that is cheaper. The decoder does not know L; sweeping it gives the rate-distortion curve of one
+checkpoint (entropy-constrained VQ, Chou, Lookabaugh, Gray 1989).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hvqbench.timing import span
-from hvqbench.vq.distance import squared_distances
+from hvqbench.vq.distance import embed, squared_distances
 from hvqbench.vq.index_models import Coded, IndexModel, Step
 
 BLOCK = 2**19
@@ -41,7 +42,7 @@ def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, we
     Parameters
     ----------
     side
-        What ``model.side(latent)`` gave.
+        What ``model.side`` gave.
     latent, codebooks
         1×D×h×w and S×K×D, float32, on the CPU.
     weight
@@ -58,6 +59,20 @@ def cheapest(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, we
         cost = float(choose.left.double().square().sum()) + weight * 8 * len(coded.payload)
         choices.append(Choice(choose.indices[:stage].view(stage, height, width), coded, cost))
     return min(choices, key=lambda choice: choice.cost)
+
+
+def refined(model: IndexModel, side: Any, latent: Tensor, codebooks: Tensor, weight: float, stages: range) -> Choice:
+    """:func:`cheapest`, and again under the side information that belongs to its own choice, as long as that pays."""
+    best = cheapest(model, side, latent, codebooks, weight, stages)
+    while side is not None:
+        renewed = model.side(torch.stack(embed(best.indices[None], codebooks)).sum(0))
+        if torch.equal(renewed, side):
+            break
+        side, choice = renewed, cheapest(model, renewed, latent, codebooks, weight, stages)
+        if choice.cost >= best.cost:
+            break
+        best = choice
+    return best
 
 
 class _Cheapest:

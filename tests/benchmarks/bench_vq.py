@@ -40,10 +40,10 @@ def _timed_by(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Indices:
-    """An image's way through an index model: latent to payload, and payload to indices."""
+    """An image's way through an index model: indices to payload, and back."""
 
     model: IndexModel
-    latent: torch.Tensor
+    embedding: torch.Tensor
     """1×D×h×w"""
     nearest: torch.Tensor
     """S×h×w, the nearest codewords"""
@@ -51,7 +51,7 @@ class Indices:
 
     @torch.inference_mode()
     def encode(self) -> bytes:
-        return self.model.code(self.nearest, self.model.side(self.latent)).payload
+        return self.model.code(self.nearest, self.model.side(self.embedding)).payload
 
     @torch.inference_mode()
     def decode(self) -> torch.Tensor:
@@ -64,9 +64,10 @@ def indices(vq_codec: VQCodec, photo: Image) -> Indices:
     latent = vq_codec.latent(photo)
     with torch.inference_mode():
         nearest = vq_codec.tokenizer.quantize(latent)[0]
+        embedding = vq_codec.tokenizer.embed(nearest[None])
         model = vq_codec.index_model
-        payload = model.code(nearest, model.side(latent)).payload
-    found = Indices(model, latent, nearest, payload)
+        payload = model.code(nearest, model.side(embedding)).payload
+    found = Indices(model, embedding, nearest, payload)
     assert torch.equal(found.decode(), nearest)
     return found
 
