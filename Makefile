@@ -2,6 +2,7 @@
 # make test    the tests
 # make check   lint, format and types
 # make bench   how long the parts of the VQ codecs, JPEG and the metrics take, on a machine that does nothing else
+# make gate    compare a few codecs with their saved baseline: some minutes; make gate-baseline saves it anew
 # make kodak   all codecs on Kodak: hours
 # make clean   remove what these made, but for .venv and results
 #
@@ -20,9 +21,10 @@ SHIPPED := $(VQ) jpeg webp vvenc
 # the VQ codecs restore the same pixels, which are judged once.
 L_POINTS := 0,0.8,3.2
 JPEG_POINTS := 5,10,30
+GATE := $(BIN)/hvqbench run --dataset sample --metric psnr --results .cache/gate
 DEMO := $(BIN)/hvqbench run --dataset sample --metric $(METRICS) --results demo/results
 
-.PHONY: all .venv demo test check bench kodak clean
+.PHONY: all .venv demo test check bench gate gate-baseline kodak clean
 all: test
 
 .venv: .venv/.installed
@@ -68,6 +70,17 @@ bench: .venv
 	@echo "Timing the parts of the VQ codecs, JPEG and the metrics: some minutes. Let the machine do nothing else."
 	@$(BIN)/python -m pytest -q tests/benchmarks/bench_*.py \
 	  --benchmark-columns=median,iqr,min,rounds --benchmark-sort=fullname --benchmark-time-unit=ms
+
+# No network's encoder is held to its bytes: on another kind of processor it may choose another index.
+gate: .venv
+	@$(BIN)/hvqbench check --baseline reports/baselines/sample.parquet --tolerance 0%
+
+gate-baseline: .venv
+	@rm -rf .cache/gate
+	$(GATE) --codec fixed-vq --points 0
+	$(GATE) --codec huffman-vq,hypervq --points 0,3.2
+	$(GATE) --codec jpeg --points 10,30,50
+	$(BIN)/hvqbench baseline save sample --results .cache/gate --exact jpeg
 
 kodak: .venv
 	@echo "Running $(SHIPPED) on Kodak into results. To stop is safe: make kodak goes on where it stopped."

@@ -9,9 +9,11 @@ Nothing heavy is imported until something is loaded. No place overrides another:
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -86,7 +88,11 @@ def load_codec(name: str) -> Codec:
     name
         An id that ``hvqbench ls codecs`` shows, or the path of a ``codec.toml`` or of the folder that holds it.
     """
-    spec = load_spec(name)
+    return codec_of(load_spec(name))
+
+
+def codec_of(spec: CodecSpec) -> Codec:
+    """The codec that *spec* describes."""
     return _adapter_class(spec)(spec)
 
 
@@ -188,7 +194,7 @@ def _codec_files() -> Iterator[tuple[str, Path]]:
     for folder in content_folders("codecs"):
         for path in sorted(folder.glob("*/codec.toml")):
             yield path.parent.name, path
-    for entry in metadata.entry_points(group="hvqbench.codecs"):
+    for entry in _installed(tuple(sys.path)):
         # An entry point names a function or a string: the path of a codec.toml inside the installed package.
         try:
             target = entry.load()
@@ -199,6 +205,12 @@ def _codec_files() -> Iterator[tuple[str, Path]]:
             raise HvqbenchError(
                 f"{package} offers codec {entry.name!r} but fails: {reason}; mend or uninstall it"
             ) from None
+
+
+@functools.cache  # it reads what is said of every installed package, and is asked for with every codec
+def _installed(_: tuple[str, ...]) -> metadata.EntryPoints:
+    """The codecs that installed packages offer, on an import path."""
+    return metadata.entry_points(group="hvqbench.codecs")
 
 
 def _unique(kind: str, found: Iterator[tuple[str, Path]]) -> dict[str, Path]:

@@ -11,14 +11,31 @@ from typing import Annotated
 
 import typer
 
-from hvqbench.commands import curves, doctor, fetch, listing, match, results, single, training
+from hvqbench.commands import (
+    bd,
+    compare,
+    curves,
+    doctor,
+    fetch,
+    gate,
+    listing,
+    match,
+    report,
+    results,
+    show,
+    single,
+    store,
+    training,
+    why,
+)
 from hvqbench.commands.options import PLAIN, CatalogOption, use_catalog
 from hvqbench.errors import HvqbenchError
 
 app = typer.Typer(help="Benchmark for generative image compression.", pretty_exceptions_enable=False, **PLAIN)
 app.add_typer(listing.app, name="ls")
 app.add_typer(curves.app, name="curves")
-for group in (results, single, fetch, training, doctor, match):
+app.add_typer(store.app, name="store")
+for group in (results, bd, gate, report, show, compare, single, fetch, training, doctor, match, why):
     app.add_typer(group.app)
 
 

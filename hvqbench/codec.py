@@ -159,11 +159,11 @@ class Codec(ABC):
         """The files (weights, above all) whose content can change the bytes or the pixels."""
         return []
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Sha256 over all that can change this codec's numbers: adapter, its version, options, weights, libraries."""
+    @property
+    def ingredients(self) -> dict[str, Any]:
+        """All that can change this codec's numbers: adapter, its version, options, weights, libraries."""
         beside = self.spec.folder / "adapter.py"
-        parts = {
+        return {
             # A user edits the adapter.py beside a codec.toml and forgets its version: there the source itself counts.
             "adapter": f"{type(self).__module__}:{type(self).__qualname__}" if self.spec.adapter else _sha256(beside),
             "version": self.version,
@@ -171,7 +171,11 @@ class Codec(ABC):
             "libraries": {name: metadata.version(name) for name in self.libraries},
             "files": [_sha256(path) for path in self.files()],
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sha256 over :attr:`ingredients`."""
+        return hashlib.sha256(json.dumps(self.ingredients, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

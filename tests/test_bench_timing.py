@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from hvqbench import cli
 from hvqbench.bench import machine, read_results
+from hvqbench.bench.complexity import count_parameters, count_work
 from hvqbench.bench.machine import OtherWork, is_busy
 from hvqbench.bench.summary import exit_code, summarize_timing
 from hvqbench.bench.task import Task
@@ -247,7 +251,29 @@ def test_the_summary_is_medians_spreads_and_ratios_within_the_pass() -> None:
     assert ["slow", "q 1", "encode", "600 (225)", "500 (0)", "20.0 (7.5)"] in cells
     assert "Others were working" not in text
     busy = pd.DataFrame(rows).assign(busy=True, load_average=3.0, others_cores=0.7)
-    assert "load average 3.00 at the start, up to 0.70 cores" in summarize_timing(busy)
+    said = summarize_timing(busy)
+    assert "load average 3.00 at the start, up to 0.70 cores" in said
+    # Beside others there are ratios and memory, and neither seconds nor speed.
+    told = [cell.strip() for cell in said.splitlines()[3].split("  ") if cell.strip()]
+    assert told == ["slow", "q 1", "6", "-", "-", "-", "-", "3.00", "1.00", "50", "40"]
+    assert "200 (75)" not in said
+    partly = pd.DataFrame(rows).assign(load_average=0.1, others_cores=0.7)
+    partly.loc[partly["encode_s"] > 0.8, "busy"] = True  # of "quick" the one outlier, of "slow" too
+    assert "of the other rounds alone" in summarize_timing(partly)
+    assert "200 (100)" in summarize_timing(partly)
+
+
+def test_parameters_and_products_are_counted_from_outside() -> None:
+    network = torch.nn.Conv2d(3, 8, 3, padding=1, stride=2)
+    before = count_parameters()
+    other = torch.nn.Linear(10, 4)
+    assert count_parameters() - before == 44
+    found = count_work(torch.inference_mode()(lambda: other(network(torch.zeros(1, 3, 16, 20)).flatten()[:10])))
+    assert found["macs"] == 8 * 10 * 8 * 27 + 40
+    assert np.isnan(found["gpu_busy_s"])
+    script = "from hvqbench.bench.complexity import *; print(count_work(lambda: 0), count_parameters())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.count("nan") == 3  # without torch there is nothing to count
 
 
 def test_who_else_is_working(monkeypatch: pytest.MonkeyPatch) -> None:

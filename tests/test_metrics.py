@@ -14,7 +14,7 @@ import torch
 from hvqbench.data import load_dataset
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import read_image, write_image
-from hvqbench.metrics import METRICS, load_metric, metric_ids, metric_info
+from hvqbench.metrics import METRICS, load_metric, metric_ids, metric_info, vgg
 from hvqbench.metrics.networks import dists_network, lpips_network
 
 OF_IMAGES = [name for name, info in METRICS.items() if not info.of_set]
@@ -84,6 +84,29 @@ def test_dists_equals_the_package(backbones: None, pair: tuple[np.ndarray, np.nd
     direct = dists_network()(*map(as_tensor, pair))
     assert load_metric("dists")(*pair) == pytest.approx(float(direct), abs=1e-6)
     assert float(direct) > 0.05
+
+
+def test_lpips_and_dists_share_the_first_stage_and_their_values_do_not_change(
+    backbones: None, pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, noisy = pair
+    direct = {"lpips-vgg": lpips_network("vgg")(*map(as_tensor, pair), normalize=True)}
+    direct["dists"] = dists_network()(*map(as_tensor, pair))
+    metrics = {name: load_metric(name) for name in direct}
+    references = {name: metric.reference(original) for name, metric in metrics.items()}
+    passes = []
+    stage = vgg.first_stage("cpu")
+    layers = stage._layers
+    monkeypatch.setattr(stage, "_layers", lambda pixels: passes.append(1) or layers(pixels))
+    for image in (noisy, noisy.copy(), original):
+        for name, metric in metrics.items():
+            value = metric.score(references[name], image)
+            assert value == pytest.approx(0.0 if image is original else float(direct[name]), abs=1e-6)
+    assert len(passes) == 2  # one for each image, by its pixels
+    noisy = noisy.copy()
+    before = metrics["dists"].score(references["dists"], noisy)
+    noisy[:20] = 0  # changed in place
+    assert metrics["dists"].score(references["dists"], noisy) > before
 
 
 def test_dists_has_the_packages_own_weights(backbones: None) -> None:

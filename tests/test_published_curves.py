@@ -272,7 +272,7 @@ def test_a_report_marks_published_curves(catalog: Path, store: Path, tmp_path: P
     files = make_report(read_results(store), tmp_path / "report", "published:old", ["old"])
     text = files.markdown.read_text(encoding="utf-8")
     assert "## BD-rate against old (published)" in text
-    assert "- `published`: a published curve is of means" in text
+    assert "`published`: a published curve is of means" in text
     (row,) = [line for line in text.splitlines() if "| a paper" in line]
     assert [cell.strip() for cell in row.strip("|").split("|")] == (
         ["toy", "old (published)", "psnr", "4", "0.1000 to 0.8000", "a paper", "0123abc", "file"]
@@ -288,12 +288,12 @@ def test_a_report_marks_published_curves(catalog: Path, store: Path, tmp_path: P
 def test_published_curves_are_dotted_and_near_the_measured(catalog: Path, store: Path, tmp_path: Path) -> None:
     from hvqbench.analysis import mean_curve
     from hvqbench.metrics import metric_info
-    from hvqbench.report import _beside
     from hvqbench.report.figures import rd_figure
+    from hvqbench.report.scope import near
 
     measured = mean_curve(read_results(store), "new", "psnr")
-    drawn = [measured, *_beside([measured], ["old", "far"])]
-    figure = rd_figure({"psnr": drawn}, {"psnr": metric_info("psnr")}, frozenset({"old"}))
+    drawn = [measured, *near([measured], ["old", "far"])]
+    figure = rd_figure({"psnr": drawn}, {"psnr": metric_info("psnr")}, frozenset({"old"}), labels="legend")
     solid, dotted = figure.axes[0].lines  # far, at 50 bpp, would squeeze all others
     assert solid.get_linestyle() == "-"
     assert dotted.get_linestyle() not in ("-", solid.get_linestyle())

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
+from hvqbench import cli
+from hvqbench.bench import parquet
 from hvqbench.bench import store as store_module
-from hvqbench.bench.store import Row, Store, current, read_results
+from hvqbench.bench.current import current
+from hvqbench.bench.rows import Row, set_key
+from hvqbench.bench.store import Store, read_results
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
 
@@ -108,7 +115,7 @@ def test_half_a_file_is_never_seen(store: Store, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(HvqbenchError, match="No space left on device; make room there and run the same command again"):
         store.append(row(1, image="kodim02"))
     with pytest.raises(HvqbenchError, match="No space left on device"):
-        store.compact() or store.keep_stream(b"bits")
+        store.keep_stream(b"bits")
     with pytest.raises(HvqbenchError, match=r"cannot write to .*results: No space left"):
         store.open()
     monkeypatch.undo()
@@ -191,6 +198,74 @@ def test_a_row_without_a_point_counts_until_there_is_better_news() -> None:
     assert [r["status"] for r in current([*rows, row(2, image="a", key="a")])] == ["ok", "ok"]
 
 
+def test_only_what_is_asked_for_is_read(store: Store) -> None:
+    for codec in ("jpeg", "webp"):
+        store.append(row(0, codec=codec, reconstruction_sha256="r", encode_s=1.0))
+        store.append(row(1, codec=codec, image="kodim02", reconstruction_sha256="s"))
+        store.append(row(2, codec=codec, psnr=31.0, reconstruction_sha256="t"))
+    whole = read_results(store.root)
+    assert whole["psnr"].tolist() == [31.0, 30.0] * 2
+    some = read_results(store.root, dataset="kodak", codecs=["webp"], columns=["psnr", "no such column"])
+    assert some["codec"].tolist() == ["webp", "webp"]
+    assert "encode_s" not in some
+    pd.testing.assert_series_equal(some["psnr"], whole["psnr"][2:].reset_index(drop=True))
+    (store.root / "dataset=kodak" / "codec=jpeg" / "damaged.parquet").write_bytes(b"PAR1 nonsense")
+    assert len(read_results(store.root, codecs=["webp"])) == 2
+    with pytest.raises(HvqbenchError, match="cannot read"):
+        read_results(store.root)
+    with pytest.raises(HvqbenchError, match="no results"):
+        read_results(store.root, dataset="clic", codecs=["webp"])
+
+
+def test_history_has_every_row_and_says_which_count(store: Store) -> None:
+    store.append(row(0, key="a1"))
+    store.append(row(1, key="a2", codec_fingerprint="v2"))
+    store.append(row(2, key="a3", codec_fingerprint="v2", image="kodim02"))
+    frame = read_results(store.root, history=True)
+    assert dict(zip(frame["key"], frame["current"], strict=True)) == {"a1": False, "a2": True, "a3": True}
+    assert set(read_results(store.root)["key"]) == {"a2", "a3"}
+    assert read_results(store.root, history=True, columns=["psnr"])["current"].tolist() == frame["current"].tolist()
+
+
+def test_a_set_counts_as_long_as_its_images_do(store: Store) -> None:
+    images = [row(n, image=f"kodim{n}", key=f"k{n}", reconstruction_sha256=f"r{n}") for n in range(2)]
+    whole = row(5, image="", status="set", key=set_key(images), psnr=math.nan, fid=3.0)
+    for one in (*images, whole):
+        store.append(one)
+    for columns in (None, ["fid"]):
+        assert read_results(store.root, columns=columns)["status"].tolist() == ["set", "ok", "ok"]
+    assert current([*images, whole]) == [*images, whole]
+    store.append(row(6, image="kodim1", key="k1", reconstruction_sha256="another"))
+    for columns in (None, ["fid"]):
+        assert read_results(store.root, columns=columns)["status"].tolist() == ["ok", "ok"]
+
+
+def test_values_of_older_versions_of_a_metric_are_left_out_of_each_codec_on_its_own(store: Store) -> None:
+    old, new = ({"metrics": json.dumps({"psnr": "psnr/1", "toy": f"toy/{version}"}), "toy": 1.0} for version in (1, 2))
+    store.append(row(0, image="a", key="a", **new))
+    store.append(row(1, image="b", key="b", **old))  # newer in time: went back to it
+    store.append(row(2, codec="webp", **new))
+    frame = read_results(store.root)
+    assert frame["toy"].isna().tolist() == [True, False, False]
+    assert [sorted(json.loads(text)) for text in frame["metrics"]] == [["psnr"], ["psnr", "toy"], ["psnr", "toy"]]
+    assert frame["psnr"].notna().all()
+
+
+def test_the_command_compacts(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        store.append(row(number, image=f"kodim{number}", key=f"k{number}"))
+    before = str(store.rows())
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["store", "compact", "--results", str(store.root)])
+    assert not caught.value.code
+    assert re.fullmatch(r"3 files, .* MB -> 1 files, .* MB\n", capsys.readouterr().out)
+    assert str(store.rows()) == before
+    assert not any(pa.types.is_dictionary(kind) for kind in pq.read_schema(files(store)[0]).types)
+    with pytest.raises(SystemExit):
+        cli.main(["store", "compact", "--results", str(store.root / "nothing")])
+    assert "no results" in capsys.readouterr().err
+
+
 def test_a_folder_without_results_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(HvqbenchError, match=r"no results in .*: run `hvqbench run` first"):
         read_results(tmp_path / "nothing")
@@ -200,7 +275,7 @@ def test_a_file_from_the_future_and_a_damaged_one_are_named(store: Store) -> Non
     store.append(row(0))
     (path,) = files(store)
     table = pq.ParquetFile(path).read()
-    pq.write_table(table.replace_schema_metadata({store_module.SCHEMA_KEY: b"99"}), path)
+    pq.write_table(table.replace_schema_metadata({parquet.SCHEMA_KEY: b"99"}), path)
     with pytest.raises(HvqbenchError, match="has schema 99, and this hvqbench reads 1: upgrade hvqbench"):
         store.rows()
     path.write_bytes(b"PAR1 nonsense")

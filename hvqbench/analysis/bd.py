@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hvqbench.analysis.curves import Curve, mean_curve, the_dataset
+from hvqbench.analysis.batch import METHODS, monotone
+from hvqbench.analysis.bootstrap import bd_interval
+from hvqbench.analysis.pairs import Curves, comparisons, curve_pair
 from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-METHODS: Mapping[str, int] = {"akima": 2, "pchip": 2, "cubic": 4}
-"""Interpolation of log-rate over quality: the fewest points that each can work with. ``pchip`` is JVET's."""
 
 LOW_OVERLAP = 0.5
 """Below this share of common quality range a BD-rate describes less than half of what was measured."""
@@ -65,6 +64,9 @@ class BDRate:
         Number of images averaged; 0 if the curves were given as numbers, or both are published.
     flags
         Keys of :data:`FLAGS`.
+    ci_low, ci_high
+        95 % interval of *percent*, by resampling the images in pairs (:mod:`hvqbench.analysis.bootstrap`); NaN if
+        there is none.
     """
 
     percent: float
@@ -77,6 +79,8 @@ class BDRate:
     metric: str = "quality"
     dataset: str = ""
     images: int = 0
+    ci_low: float = math.nan
+    ci_high: float = math.nan
 
     @property
     def text(self) -> str:
@@ -87,6 +91,8 @@ class BDRate:
         fewer_or_more = "fewer" if self.percent < 0 else "more"
         needs = f"{self.codec} needs {abs(self.percent):.2f} % {fewer_or_more} bits than {self.anchor}"
         how = f"{self.method}, overlap {self.overlap:.2f}"
+        if not math.isnan(self.ci_low):
+            how = f"{self.ci_low:+.2f} to {self.ci_high:+.2f} %; {how}"
         return f"{needs} at equal {self.metric}{self._where} [{how}]" + (f"; caution: {said}" if said else "")
 
     @property
@@ -96,9 +102,18 @@ class BDRate:
 
 
 def bd_rate(
-    results: pd.DataFrame, codec: str, anchor: str, metric: str, dataset: str | None = None, method: str = "akima"
+    results: pd.DataFrame | Curves,
+    codec: str,
+    anchor: str,
+    metric: str,
+    dataset: str | None = None,
+    method: str = "akima",
+    *,
+    interval: bool = True,
 ) -> BDRate:
     """BD-rate of *codec* against *anchor* in *metric*, over the images that both have at all of their points.
+
+    With its *interval*, unless that is not asked for, or there are no images to resample.
 
     This is the BD-rate of the data set's mean curve, not the mean of the images' BD-rates: the two differ. Either
     codec may be a published one, ``published:vtm``: then the other's curve is of all of its images.
@@ -108,33 +123,20 @@ def bd_rate(
     HvqbenchError
         If the codec, the anchor, the metric, the data set or the method is unknown.
     """
-    from hvqbench.curves.library import is_published, published_curve
     from hvqbench.curves.metrics import curve_metric
 
+    pair = curve_pair(results, codec, anchor, metric, dataset)
+    first, second = pair.anchor, pair.test
     higher_is_better = curve_metric(metric).higher_is_better
-    names = (anchor, codec)
-    if dataset is None or not all(map(is_published, names)):
-        dataset = the_dataset(results, dataset)
-    first, second = (
-        published_curve(name, metric, dataset) if is_published(name) else mean_curve(results, name, metric, dataset)
-        for name in names
-    )
-    said: list[str] = []
-    if first.published or second.published:
-        measured = [curve for curve in (first, second) if not curve.published]
-        images = len(measured[0].images) if measured else 0
-        said = ["published", *(["part_of_set"] if any(map(_is_part, measured)) else [])]
-    else:
-        common = sorted(set(first.images) & set(second.images))
-        images = len(common)
-        if any(len(curve.images) != images for curve in (first, second)):
-            said = ["images_differ"]
-            first, second = (mean_curve(results, name, metric, dataset, images=common) for name in names)
     bd = bd_rate_from_curves(first.bpp, first.values, second.bpp, second.values, higher_is_better, method)
-    if first.version and second.version and first.version != second.version:
-        bd = replace(bd, percent=math.nan, flags=tuple(f for f in FLAGS if f in {*bd.flags, "versions_differ"}))
-    bd = replace(bd, flags=(*bd.flags, *said), codec=second.label, anchor=first.label)
-    return replace(bd, metric=metric, dataset=dataset, images=images)
+    if "versions_differ" in pair.flags:
+        bd = replace(bd, percent=math.nan)
+    if interval and not math.isnan(bd.percent):
+        low, high = bd_interval(first, second, higher_is_better, method)
+        bd = replace(bd, ci_low=low, ci_high=high)
+    flags = tuple(flag for flag in FLAGS if flag in {*bd.flags, *pair.flags})
+    bd = replace(bd, flags=flags, codec=second.label, anchor=first.label)
+    return replace(bd, metric=metric, dataset=pair.dataset, images=pair.images)
 
 
 def bd_rate_from_curves(
@@ -163,14 +165,12 @@ def bd_rate_from_curves(
     >>> bd_rate_from_curves([0.2, 0.4], [20, 22], [0.1, 0.2], [30, 32]).text
     'no BD-rate of test against anchor in quality: the quality ranges do not overlap; a curve has fewer than 4 points'
     """
-    if method not in METHODS:
-        raise HvqbenchError(f"unknown BD-rate method {method!r}: choose one of {', '.join(METHODS)}")
-    sign = 1.0 if higher_is_better else -1.0
+    check_method(method)
     flags: set[str] = set()
-    first = _monotone(np.asarray(rate_anchor, float), sign * np.asarray(quality_anchor, float), flags)
-    second = _monotone(np.asarray(rate_test, float), sign * np.asarray(quality_test, float), flags)
+    first = guard(rate_anchor, quality_anchor, higher_is_better, flags)
+    second = guard(rate_test, quality_test, higher_is_better, flags)
     points = (len(first[0]), len(second[0]))
-    overlap = _overlap(first[1], second[1]) if min(points) > 1 else math.nan  # one point has no range
+    overlap = overlap_of(first[1], second[1]) if min(points) > 1 else math.nan  # one point has no range
     if min(points) < METHODS[method]:
         flags.add("too_few_points")
     elif min(points) < FEW_POINTS:
@@ -202,60 +202,18 @@ def bd_table(
     All data sets that have the anchor are taken unless one is named. *published* are codecs to compare as well, with
     their published curves, where they have one; the anchor may be published too. Then its metrics are those it has.
 
-    Columns: ``dataset, metric, codec, anchor, bd_rate_percent, overlap, anchor_points, codec_points, images, method,
-    flags, text``.
+    Columns: ``dataset, metric, codec, anchor, bd_rate_percent, ci_low, ci_high, overlap, anchor_points, codec_points,
+    images, method, flags, text``. The interval is of 95 %, and NaN where there is none.
     """
     import pandas as pd
 
-    from hvqbench.curves.library import PREFIX, has_curve, is_published
-
+    curves = Curves(results)
     metrics = [metric] if isinstance(metric, str) else list(metric)
-    extra = [PREFIX + name.removeprefix(PREFIX) for name in published]
-    rows = []
-    for name in _datasets(results, anchor, metrics, dataset):
-        measured = list(results.loc[results["dataset"] == name, "codec"].unique())
-        for one_metric in metrics:
-            if is_published(anchor) and not has_curve(anchor, one_metric, name):
-                continue
-            for codec in [*measured, *(codec for codec in extra if has_curve(codec, one_metric, name))]:
-                if codec != anchor:
-                    rows.append(_as_row(bd_rate(results, codec, anchor, one_metric, name, method)))
-    return pd.DataFrame(rows, columns=list(_as_row(BDRate(math.nan, method, math.nan, (0, 0)))))
-
-
-def _datasets(results: pd.DataFrame, anchor: str, metrics: Sequence[str], dataset: str | None) -> list[str]:
-    """The data sets on which there is a curve of *anchor*, or *dataset* alone."""
-    from hvqbench.curves.library import extent, find_published, is_published, published_points
-
-    if not is_published(anchor):
-        if dataset is not None:
-            return [the_dataset(results, dataset)]
-        datasets = sorted(results.loc[results["codec"] == anchor, "dataset"].unique())
-        if not datasets:
-            known = ", ".join(sorted(results["codec"].unique()))
-            raise HvqbenchError(f"the results have no codec {anchor!r}: they have {known}; run it first")
-        return datasets
-    codecs = find_published([anchor])
-    if len(codecs) > 1:
-        raise HvqbenchError(
-            f"{anchor} is {len(codecs)} published curves, an anchor is one: name one of {', '.join(codecs)}"
-        )
-    own = [point for point in published_points() if point.codec == codecs[0]]
-    wanted = {dataset} if dataset else set(results["dataset"]) or {point.dataset for point in own}
-    datasets = sorted({point.dataset for point in own if point.metric in metrics and point.dataset in wanted})
-    if not datasets:
-        asked = f"{', '.join(metrics)} on {', '.join(sorted(wanted))}"
-        raise HvqbenchError(f"no published curve of {codecs[0]} in {asked}: there is {extent(own)}; choose among these")
-    return datasets
-
-
-def _is_part(curve: Curve) -> bool:
-    """Whether a measured *curve* is of fewer images than its data set has, where the catalog knows that."""
-    from hvqbench.catalog import dataset_files
-    from hvqbench.data import read_manifest
-
-    files = dataset_files()
-    return curve.dataset in files and len(curve.images) < read_manifest(files[curve.dataset]).images
+    found = [
+        bd_rate(curves, codec, anchor, one_metric, name, method)
+        for name, one_metric, codec in comparisons(results, anchor, metrics, dataset, published)
+    ]
+    return pd.DataFrame(map(_as_row, found), columns=list(_as_row(BDRate(math.nan, method, math.nan, (0, 0)))))
 
 
 def _as_row(bd: BDRate) -> dict[str, object]:
@@ -265,6 +223,8 @@ def _as_row(bd: BDRate) -> dict[str, object]:
         "codec": bd.codec,
         "anchor": bd.anchor,
         "bd_rate_percent": bd.percent,
+        "ci_low": bd.ci_low,
+        "ci_high": bd.ci_high,
         "overlap": bd.overlap,
         "anchor_points": bd.points[0],
         "codec_points": bd.points[1],
@@ -275,26 +235,30 @@ def _as_row(bd: BDRate) -> dict[str, object]:
     }
 
 
-Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+def guard(
+    rate: ArrayLike, quality: ArrayLike, higher_is_better: bool, flags: set[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One curve's points with rate and quality rising strictly, higher is better; mends are added to *flags*."""
+    sign = 1.0 if higher_is_better else -1.0
+    found = monotone(np.asarray(rate, float)[None], sign * np.asarray(quality, float)[None])
+    for flag, marked in (
+        ("not_finite", found.not_finite),
+        ("merged_ties", found.tied),
+        ("non_monotone", found.falling),
+    ):
+        if marked.any():
+            flags.add(flag)
+    return found.rate[found.kept], found.quality[found.kept]
 
 
-def _monotone(rate: NDArray[np.float64], quality: NDArray[np.float64], flags: set[str]) -> Points:
-    """The points sorted by rate with strictly rising quality; what had to be done for that is added to *flags*."""
-    finite = np.isfinite(rate) & np.isfinite(quality) & (rate > 0)
-    if not finite.all():
-        flags.add("not_finite")
-    kept: list[tuple[float, float]] = []
-    # At equal rate the best quality comes first, so that a tie is never the better of the two points.
-    for r, q in sorted(zip(rate[finite].tolist(), quality[finite].tolist(), strict=True), key=lambda p: (p[0], -p[1])):
-        if not kept or (q > kept[-1][1] and r > kept[-1][0]):
-            kept.append((r, q))
-        else:
-            flags.add("merged_ties" if r == kept[-1][0] or q == kept[-1][1] else "non_monotone")
-    return np.array([r for r, _ in kept]), np.array([q for _, q in kept])
+def check_method(method: str) -> None:
+    """Raises if there is no interpolation of that name."""
+    if method not in METHODS:
+        raise HvqbenchError(f"unknown BD-rate method {method!r}: choose one of {', '.join(METHODS)}")
 
 
-def _overlap(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Intersection over union of the two quality ranges."""
+def overlap_of(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Intersection over union of the two ranges."""
     union = max(first.max(), second.max()) - min(first.min(), second.min())
     intersection = min(first.max(), second.max()) - max(first.min(), second.min())
     return float(max(intersection, 0.0) / union)

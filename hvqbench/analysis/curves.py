@@ -10,8 +10,8 @@ A curve holds one version of its metric: values of older ones are left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,10 @@ from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+COLUMNS = ("dataset", "codec", "image", "point", "status", "bpp", "width", "height", "metrics", "started")
+"""What a curve is made of, beside its metric."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,10 @@ class Curve:
         Whether others measured it: then it is of means only, and *points* count its points.
     version
         The metric's version and those of its libraries; empty if unknown.
+    image_bpp, image_values
+        What the means are of, for resampling; shape ``(len(images), len(points))``; empty where only means are known.
+    pixels
+        Of each image, to weigh it by; shape ``(len(images),)``, NaN where the results do not say.
     """
 
     codec: str
@@ -55,11 +63,39 @@ class Curve:
     notes: tuple[str, ...] = ()
     published: bool = False
     version: str = ""
+    image_bpp: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    image_values: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    pixels: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
     def label(self) -> str:
         """The codec's name for a reader, who must not take a published curve for a measured one."""
         return f"{self.codec} (published)" if self.published else self.codec
+
+    def of(self, images: Collection[str]) -> Curve:
+        """The same curve, of those of its *images* only. The value of a whole set cannot be had of a part of it."""
+        if set(images) == set(self.images):
+            return self
+        kept = [number for number, name in enumerate(self.images) if name in set(images)]
+        if not kept or not len(self.image_values):
+            reason = f"{self.metric} is of {len(self.images)} images, and cannot be had of {len(kept)} of them"
+            return replace(
+                _no_points(self.codec, self.dataset, self.metric), notes=(*self.notes, reason), version=self.version
+            )
+        bpp, values = self.image_bpp[kept], self.image_values[kept]
+        return replace(
+            self,
+            bpp=bpp.mean(0),
+            values=values.mean(0),
+            images=tuple(self.images[number] for number in kept),
+            image_bpp=bpp,
+            image_values=values,
+            pixels=self.pixels[kept],
+        )
+
+
+def _no_points(codec: str, dataset: str, metric: str) -> Curve:
+    return Curve(codec, dataset, metric, (), np.empty(0), np.empty(0), ())
 
 
 def mean_curve(
@@ -87,7 +123,8 @@ def mean_curve(
     dataset = the_dataset(results, dataset)
     if metric not in results.columns:
         raise HvqbenchError(f"the results have no metric {metric!r}: run again with --metric {metric}")
-    rows = results[(results["dataset"] == dataset) & (results["codec"] == codec)]
+    needed = [name for name in (*COLUMNS, metric) if name in results.columns]  # to copy a wide table takes longest
+    rows = results.loc[(results["dataset"] == dataset) & (results["codec"] == codec), needed]
     if rows.empty:
         known = ", ".join(sorted(results.loc[results["dataset"] == dataset, "codec"].unique()))
         raise HvqbenchError(f"the results have no codec {codec!r} on {dataset}: they have {known}; run it first")
@@ -99,30 +136,55 @@ def mean_curve(
     if images is not None:
         rows = rows[rows["image"].isin(list(images))]
 
+    if {"width", "height"} <= set(rows.columns):
+        rows = rows.assign(pixels=rows["width"] * rows["height"])
+    else:
+        rows = rows.assign(pixels=np.nan)
     is_finite = np.isfinite(rows[metric].to_numpy(float, na_value=np.nan))
     usable = rows[(rows["status"] == "ok").to_numpy() & is_finite]
-    value = usable.pivot_table(index="image", columns="point", values=metric, aggfunc="mean")
-    bpp = usable.pivot_table(index="image", columns="point", values="bpp", aggfunc="mean")
-    complete = value.notna().all(axis=1)
-    value, bpp = value[complete], bpp[complete]
+    names, points, matrices = _by_image(usable, ["bpp", metric, "pixels"])
+    complete = ~np.isnan(matrices[1]).any(1)
+    bpp, value, pixels = (matrix[complete] for matrix in matrices)
+    notes += _notes(rows, usable, names[~complete], metric)
+    if not len(value):
+        return replace(_no_points(codec, dataset, metric), notes=tuple(notes), version=version)
     return Curve(
         codec=codec,
         dataset=dataset,
         metric=metric,
-        points=tuple(float(p) for p in value.columns) if len(value) else (),
-        bpp=bpp.mean().to_numpy(float) if len(value) else np.empty(0),
-        values=value.mean().to_numpy(float) if len(value) else np.empty(0),
-        images=tuple(str(name) for name in value.index),
-        notes=(*notes, *_notes(rows, usable, complete, metric)),
+        points=tuple(float(p) for p in points),
+        bpp=bpp.mean(0),
+        values=value.mean(0),
+        images=tuple(str(name) for name in names[complete]),
+        notes=tuple(notes),
         version=version,
+        image_bpp=bpp,
+        image_values=value,
+        pixels=pixels[:, 0],
     )
+
+
+def _by_image(
+    rows: pd.DataFrame, columns: list[str]
+) -> tuple[NDArray[np.object_], NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Sorted images and points of *rows*, and each of *columns* as images×points; NaN where there is no row."""
+    images, i = np.unique(rows["image"].to_numpy(object), return_inverse=True)
+    points, j = np.unique(rows["point"].to_numpy(float), return_inverse=True)
+    counts = np.zeros((len(images), len(points)))
+    np.add.at(counts, (i, j), 1)
+    sums = [np.zeros_like(counts) for _ in columns]
+    for name, total in zip(columns, sums, strict=True):
+        np.add.at(total, (i, j), rows[name].to_numpy(float))
+    with np.errstate(invalid="ignore"):
+        return images, points, [total / counts for total in sums]
 
 
 def _one_version(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str, list[str]]:
     """*rows* without the values of *metric* in any version but its newest, that version, and a note if some had one."""
     if not {"metrics", "started"} <= set(rows.columns):
         return rows, "", []
-    versions = rows["metrics"].map(lambda text: json.loads(text or "{}").get(metric, ""))
+    known = {text: json.loads(text or "{}").get(metric, "") for text in rows["metrics"].unique()}
+    versions = rows["metrics"].map(known)
     measured = rows[(versions != "") & rows[metric].notna()]
     if measured.empty:
         return rows, "", []
@@ -214,7 +276,7 @@ def the_dataset(results: pd.DataFrame, dataset: str | None) -> str:
     return dataset
 
 
-def _notes(rows: pd.DataFrame, usable: pd.DataFrame, complete: pd.Series, metric: str) -> list[str]:
+def _notes(rows: pd.DataFrame, usable: pd.DataFrame, incomplete: Iterable[str], metric: str) -> list[str]:
     """What a curve leaves out of *rows*, in words."""
     notes = []
     lost_points = sorted(set(rows["point"].dropna()) - set(usable["point"]))
@@ -225,7 +287,7 @@ def _notes(rows: pd.DataFrame, usable: pd.DataFrame, complete: pd.Series, metric
         notes.append(f"{not_finite} of {len(rows)} rows have no finite {metric}")
     known = set(rows["image"].dropna()) - {""}  # a codec that cannot run has one row, without an image
     unusable = sorted(known - set(usable["image"]))
-    dropped = [*unusable, *complete.index[~complete]]
+    dropped = [*unusable, *incomplete]
     if dropped:
         names = ", ".join(str(name) for name in dropped[:3]) + (", ..." if len(dropped) > 3 else "")
         notes.append(f"{len(dropped)} of {len(known)} images left out, not usable at every point: {names}")

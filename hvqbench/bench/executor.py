@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,6 +52,25 @@ def open_teams(jobs: int) -> Iterator[list[Team]]:
     finally:
         for team in teams:
             team.close()
+
+
+def prepare(teams: Sequence[Team], source: str, device: str, metrics: tuple[str, ...]) -> dict[str, str]:
+    """Have all processes load at the same time what the first task needs; metrics that cannot be had, with the reason.
+
+    A codec that cannot be loaded is not said here: each of its tasks will say it.
+    """
+    with ThreadPoolExecutor(1 + 2 * len(teams)) as pool:
+        try:
+            loading: list[Future[Any]] = [pool.submit(team.load_encoder, source, device) for team in teams]
+            loading += [pool.submit(team.load_decoder, source, device) for team in teams]
+            unready = teams[0].prepare_metrics(metrics)  # the first alone: it may download
+            loading += [pool.submit(team.prepare_metrics, metrics) for team in teams[1:]]
+            wait(loading)
+        except BaseException:
+            for team in teams:  # else the pool would wait for them
+                team.close()
+            raise
+    return unready
 
 
 def execute(
@@ -109,6 +129,12 @@ class Team:
 
     def decode(self, source: str, device: str, data: bytes) -> Decoded:
         return self._decoder.call(source, device, data)
+
+    def load_encoder(self, source: str, device: str) -> None:
+        self._encoder.call(source, device, None, None)
+
+    def load_decoder(self, source: str, device: str) -> None:
+        self._decoder.call(source, device, None)
 
     def score(self, image: ImageFile, decoded: Image, metrics: tuple[str, ...]) -> dict[str, float]:
         return self._judge.call(image, decoded, metrics)

@@ -60,12 +60,12 @@ class Picture:
 
 def find_codec(source: str) -> Entry:
     """Look up a codec. An unknown one raises; one whose adapter or weights are broken is an entry that says so."""
-    from hvqbench.catalog import load_codec, load_spec
+    from hvqbench.catalog import codec_of, load_spec
 
     spec = load_spec(source)
     codec = None
     try:
-        codec = load_codec(source)
+        codec = codec_of(spec)
         return Entry(source, spec, codec, codec.fingerprint)
     except HvqbenchError as error:
         reason = str(error)

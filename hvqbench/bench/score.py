@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hvqbench.bench.current import current
 from hvqbench.bench.executor import open_teams
 from hvqbench.bench.plan import Entry, Picture, find_codec, lacking, library_versions, look_at
-from hvqbench.bench.rows import Row, current, identity
+from hvqbench.bench.rows import Row, identity
 from hvqbench.bench.sets import WholeSets, check_size
 from hvqbench.bench.store import Store
 from hvqbench.bench.sweep import circumstances, finish, measure_images, measure_sets, split_metrics, usable_metrics

@@ -20,30 +20,62 @@ import math
 import os
 import urllib.parse
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvqbench.bench.rows import Row, current, has_point, identity, newest
+import numpy as np
+
+from hvqbench.bench.current import NEEDED, NEEDED_FOR_SETS, counting, one_version
+from hvqbench.bench.parquet import INTEGER, REPEATED, TEXT, read_file, table_to_parquet, to_parquet
+from hvqbench.bench.rows import Row, has_point, newest
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-SCHEMA_VERSION = 1
-SCHEMA_KEY = b"hvqbench.schema"
-TEXT = (
-    *("point_name", "image", "status", "reason", "bitstream_sha256", "reconstruction_sha256", "digest", "key"),
-    *("image_sha256", "codec_fingerprint", "metrics", "version", "libraries", "host", "device", "command", "started"),
-    "protocol",
-)
-INTEGER = ("width", "height", "bytes", "images", "patches", "threads", "jobs")
 FRONT = (
     *("dataset", "codec", "point", "point_name", "image", "status", "reason", "width", "height"),
     *("bytes", "bpp", "ideal_bytes", "encode_s", "decode_s"),
 )
 """Columns that come first in a table; metrics, the ledger (``bytes.<stream>``) and the rest follow."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The folder of one data set and codec."""
+
+    folder: Path
+
+    @property
+    def dataset(self) -> str:
+        return _unquote(self.folder.parent.name.partition("=")[2])
+
+    @property
+    def codec(self) -> str:
+        return _unquote(self.folder.name.partition("=")[2])
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("[!.]*.parquet"))
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """How many files there were, of how many bytes in all, and how many there are."""
+
+    files_before: int
+    bytes_before: int
+    files: int
+    bytes: int
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Files and bytes, before and now."""
+        return (self.files_before, self.bytes_before), (self.files, self.bytes)
 
 
 class Store:
@@ -81,34 +113,56 @@ class Store:
             return None
         return data if hashlib.sha256(data).hexdigest() == sha256 else None
 
-    def rows(self, dataset: str | None = None) -> list[Row]:
-        """All rows, one for each identity, oldest first."""
-        return newest(row for folder in self._partitions(dataset) for row in self._read_partition(folder))
+    def rows(self, dataset: str | None = None, codecs: Collection[str] | None = None) -> list[Row]:
+        """All rows, of those *codecs* only if some are named; one for each identity, oldest first."""
+        return newest(
+            {"dataset": place.dataset, "codec": place.codec, **row}
+            for place in self.partitions(dataset, codecs)
+            for row in self.table(place).to_pylist()
+        )
 
-    def compact(self, dataset: str | None = None) -> None:
-        """Merge each partition's files into one."""
-        for folder in self._partitions(dataset):
-            files = sorted(folder.glob("[!.]*.parquet"))
-            if len(files) > 1:
-                rows = newest(row for file in files for row in _read_file(file))
-                self._write(folder, rows)
-                for file in files:
-                    file.unlink(missing_ok=True)
+    def table(
+        self, place: Partition, columns: Collection[str] | None = None, repeated: Collection[str] = ()
+    ) -> pa.Table:
+        """A partition's rows as they lie there, some perhaps twice; with those *columns* only, as far as it has them.
 
-    def _read_partition(self, folder: Path) -> list[Row]:
+        Columns *repeated* come as dictionaries.
+        """
+        import pyarrow as pa
+
         for _ in range(10):
             try:
-                return [row for file in sorted(folder.glob("[!.]*.parquet")) for row in _read_file(file)]
+                tables = [read_file(file, columns, repeated) for file in place.files]
             except FileNotFoundError:
                 continue  # another run has just merged these files: list them again
-        raise HvqbenchError(f"{folder} changes faster than it can be read; wait for the other run to finish")
+            return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
+        raise HvqbenchError(f"{place.folder} changes faster than it can be read; wait for the other run to finish")
 
-    def _partitions(self, dataset: str | None) -> Iterator[Path]:
-        pattern = "dataset=*" if dataset is None else self._partition(dataset, "").parent.name
+    def compact(self, dataset: str | None = None) -> Compaction:
+        """Merge each partition's files into one."""
+        before = self._size(dataset)
+        for place in self.partitions(dataset):
+            files = place.files
+            if len(files) > 1:
+                table = self.table(place)
+                merged = table.take(_newest(table))
+                self._write_file(place.folder / f"{uuid.uuid4().hex}.parquet", table_to_parquet(merged))
+                for file in files:
+                    file.unlink(missing_ok=True)
+        return Compaction(*before, *self._size(dataset))
+
+    def partitions(self, dataset: str | None = None, codecs: Collection[str] | None = None) -> Iterator[Partition]:
+        """The partitions of *dataset* and *codecs*, by default all, in order."""
         # No glob for a given data set: its name may hold glob characters.
-        parents = self.root.glob(pattern) if dataset is None else [self.root / pattern]
-        for parent in sorted(parents):
-            yield from sorted(parent.glob("codec=*"))
+        parents = self.root.glob("dataset=*") if dataset is None else [self._partition(dataset, "").parent]
+        found = (Partition(folder) for parent in parents for folder in parent.glob("codec=*"))
+        chosen = (place for place in found if codecs is None or place.codec in codecs)
+        yield from sorted(chosen, key=lambda place: (place.dataset, place.codec))
+
+    def _size(self, dataset: str | None) -> tuple[int, int]:
+        """Files and bytes."""
+        sizes = [file.stat().st_size for place in self.partitions(dataset) for file in place.files]
+        return len(sizes), sum(sizes)
 
     def _partition(self, dataset: str, codec: str) -> Path:
         return self.root / f"dataset={_quote(dataset)}" / f"codec={_quote(codec)}"
@@ -117,7 +171,7 @@ class Store:
         return self.root / "_streams" / sha256[:2] / f"{sha256}.bin"
 
     def _write(self, folder: Path, rows: list[Row]) -> None:
-        self._write_file(folder / f"{uuid.uuid4().hex}.parquet", _to_parquet(rows))
+        self._write_file(folder / f"{uuid.uuid4().hex}.parquet", to_parquet(rows))
 
     def _write_file(self, path: Path, data: bytes) -> None:
         try:
@@ -128,7 +182,14 @@ class Store:
             raise HvqbenchError(f"cannot write to {path.parent}: {_reason(error)}; {remedy}") from None
 
 
-def read_results(path: str | Path = "results", history: bool = False) -> pd.DataFrame:
+def read_results(
+    path: str | Path = "results",
+    history: bool = False,
+    *,
+    dataset: str | None = None,
+    codecs: Collection[str] | None = None,
+    columns: Collection[str] | None = None,
+) -> pd.DataFrame:
     """The results in a folder, as a table.
 
     Parameters
@@ -141,6 +202,9 @@ def read_results(path: str | Path = "results", history: bool = False) -> pd.Data
         a point (a codec that could not run, an image that could not be read) is left out once a newer row shows that it
         can.
         True: every row, and a column ``current`` that says which of them are in the table above.
+    dataset, codecs, columns
+        Only these; no other is read, which is what makes a large store answer soon. Columns that the store does not
+        have are left out, and those that decide what counts are there in any case.
 
     Returns
     -------
@@ -156,72 +220,96 @@ def read_results(path: str | Path = "results", history: bool = False) -> pd.Data
     HvqbenchError
         There are no results in that folder, or a newer hvqbench wrote them.
     """
-    rows = Store(path).rows()
-    if not rows:
+    import pyarrow as pa
+
+    store = Store(path)
+    read = None if columns is None else {*columns, *NEEDED, "status", "metrics", *(NEEDED_FOR_SETS if history else ())}
+    tables = []
+    for place in store.partitions(dataset, codecs):
+        table = store.table(place, read, REPEATED)
+        if not len(table):
+            continue
+        if read is not None and _has_sets(table):
+            table = store.table(place, read.union(NEEDED_FOR_SETS), REPEATED)
+        if history:
+            table = table.take(_newest(table))
+        deciding = _deciding(table)
+        chosen = counting(deciding)
+        if history:
+            counts = np.isin(np.arange(len(table)), chosen)
+            table, chosen = table.append_column("current", pa.array(counts)), np.arange(len(table))
+        order = (
+            deciding.iloc[chosen].reset_index(drop=True).sort_values(["point", "image", "started"], na_position="first")
+        )
+        table = table.take(pa.array(chosen[order.index]))
+        for number, name in enumerate((place.dataset, place.codec)):
+            table = table.add_column(number, ("dataset", "codec")[number], pa.repeat(pa.scalar(name), len(table)))
+        tables.append(table)
+    if not tables:
         raise HvqbenchError(f"no results in {str(path)!r}: run `hvqbench run` first, or name its folder (--results)")
-    counting = current(rows)
-    if not history:
-        return to_frame(counting)
-    chosen = {identity(row) for row in counting}
-    frame = to_frame(rows)
-    frame["current"] = [identity(row) in chosen for row in sorted(rows, key=_order)]
-    return frame
+    whole = pa.concat_tables([_plain(table) for table in tables], promote_options="default")
+    del table, tables
+    frame = _arranged(whole.to_pandas(split_blocks=True, self_destruct=True), missing=columns is None)
+    return frame if history else one_version(frame)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """*table* with texts in place of dictionaries."""
+    import pyarrow as pa
+
+    types = [pa.string() if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
+    return table.cast(pa.schema(zip(table.column_names, types, strict=True)))
+
+
+def _has_sets(table: pa.Table) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.and_(pc.is_valid(table["point"]), pc.equal(table["image"], ""))).as_py())
+
+
+def _deciding(table: pa.Table) -> pd.DataFrame:
+    """What decides on the rows of *table* (:func:`~hvqbench.bench.current.counting`)."""
+    if not _has_sets(table):
+        return table.select(NEEDED).to_pandas()
+    frame = table.select([n for n in (*NEEDED, *NEEDED_FOR_SETS) if n in table.column_names]).to_pandas()
+    restored = frame.get("reconstruction_sha256", default=frame["key"].where(frame["key"].isna())).astype(object)
+    return frame.assign(reconstruction_sha256=restored.where(restored.notna(), None))
+
+
+def _newest(table: pa.Table) -> pa.Array:
+    """Where the newest row of each identity is, oldest first."""
+    import pyarrow as pa
+
+    frame = table.select(["image", "key", "started"]).to_pandas().sort_values("started", kind="stable")
+    return pa.array(frame.index[~frame.duplicated(["image", "key"], keep="last")])
 
 
 def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
     """Rows as a table, sorted by data set, codec, point and image, with its columns in their canonical order."""
     import pandas as pd
 
-    records = sorted(rows, key=_order)
-    frame = pd.DataFrame(records)
-    text = [name for name in frame.columns if name in TEXT or name in ("dataset", "codec")]
-    frame[text] = frame[text].fillna("")
-    for name in frame.columns.difference(text):
-        frame[name] = pd.to_numeric(frame[name])
-    middle = [name for name in frame.columns if name not in FRONT and name not in TEXT and name not in INTEGER]
-    order = [*FRONT, *sorted(middle, key=lambda name: (name.startswith("bytes."), name))]
-    order += [name for name in (*TEXT, *INTEGER) if name not in order]
-    return frame.reindex(columns=order)
+    records: list[Row] = sorted(rows, key=_order)
+    return _arranged(pd.DataFrame(records))
+
+
+def _arranged(frame: pd.DataFrame, missing: bool = True) -> pd.DataFrame:
+    """*frame* with its columns in their order, texts without gaps and the others as numbers; with those *missing*."""
+    import pandas as pd
+
+    for name in frame.columns:
+        if name in TEXT or name in ("dataset", "codec"):
+            frame[name] = frame[name].fillna("")
+        elif name != "current":
+            frame[name] = pd.to_numeric(frame[name])
+    middle = [n for n in frame.columns if n not in (*FRONT, *TEXT, *INTEGER, "current")]
+    order = [*FRONT, *sorted(middle, key=lambda name: (name.startswith("bytes."), name)), *TEXT, *INTEGER, "current"]
+    kept = [n for n in dict.fromkeys(order) if n in frame.columns or (missing and n != "current")]
+    return frame if kept == list(frame.columns) else frame.reindex(columns=kept)
 
 
 def _order(row: Row) -> tuple[str, str, float, str, str]:
     point = row["point"] if has_point(row) else -math.inf
     return row["dataset"], row["codec"], point, row["image"], row["started"]
-
-
-def _to_parquet(rows: list[Row]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # The partition's folder carries these two; in the file as well they would clash in some readers.
-    names = dict.fromkeys(name for row in rows for name in row if name not in ("dataset", "codec"))
-    types = {name: pa.string() if name in TEXT else pa.int64() if _is_integer(name) else pa.float64() for name in names}
-    table = pa.table({name: pa.array([row.get(name) for row in rows], types[name]) for name in names})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({SCHEMA_KEY: str(SCHEMA_VERSION).encode()}), sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
-
-
-def _is_integer(name: str) -> bool:
-    return name in INTEGER or name.startswith("bytes.")
-
-
-def _read_file(path: Path) -> list[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise HvqbenchError(f"cannot read {path}: {reason}; remove the file and run again what it held") from None
-    version = int((table.schema.metadata or {}).get(SCHEMA_KEY, b"0"))
-    if not 0 < version <= SCHEMA_VERSION:
-        raise HvqbenchError(f"{path} has schema {version}, and this hvqbench reads {SCHEMA_VERSION}: upgrade hvqbench")
-    dataset, codec = (_unquote(folder.name.partition("=")[2]) for folder in (path.parent.parent, path.parent))
-    return [{"dataset": dataset, "codec": codec, **row} for row in table.to_pylist()]
 
 
 def _quote(name: str) -> str:

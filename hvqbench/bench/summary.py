@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hvqbench.bench.rows import SET
 from hvqbench.protocol import codec_flags, explain
@@ -40,17 +40,39 @@ def summarize(rows: pd.DataFrame) -> str:
     return "\n\n".join(parts) or "no rows"
 
 
+def summary_json(rows: pd.DataFrame) -> str:
+    """The same for machines: a record for each codec and point, with counts and means, null where there is no mean."""
+    import json
+
+    records: list[dict[str, Any]] = []
+    measured = rows[(rows["status"] != SET) & rows["point"].notna()]
+    for (codec, _), group in measured.groupby(["codec", "point"], sort=False):
+        fine = group[group["status"] == "ok"]
+        # A mean over some of the images is not to be compared with one over all of them.
+        means = {n: None if fine[n].isna().any() else float(fine[n].mean()) for n in ("bpp", *_metric_columns(fine))}
+        counts = {"images": len(fine), "failed": int((group["status"] == "failed").sum())}
+        place = {"codec": codec, "point_name": group["point_name"].iloc[0], "point": float(group["point"].iloc[0])}
+        records.append(place | counts | (means if len(fine) else {}))
+    for codec, group in rows[rows["status"] == "unavailable"].groupby("codec", sort=False):
+        records.append({"codec": codec, "unavailable": group["reason"].iloc[0]})
+    return json.dumps(records, indent=2)
+
+
 def summarize_timing(rows: pd.DataFrame) -> str:
     """Times, memory and stages for each codec and point of one pass (:func:`~hvqbench.bench.timing.read_timing`).
 
     Milliseconds are the median, and in brackets the interquartile range, over all calls: images and repetitions. MP/s
     are the images' megapixels over their times (each the median of its repetitions). ``x`` is a time over that of the
-    table's first line: the median of the images' ratios. MB is peak memory, of a process that does nothing else.
+    table's first line: the median of the images' ratios. MB is peak memory, of a process that does nothing else; then
+    come the parameters of the codec's networks, in millions, and their thousands of multiply-accumulates per pixel.
+    Of rounds beside which others were working there are ratios, and no seconds.
     """
     fine = rows[rows["status"] == "ok"]
     parts = []
     if len(fine):
-        parts += [_align(_time_table(fine)), _align(_stage_table(fine), left=3), _machine(rows)]
+        quiet = fine[~fine["busy"].astype(bool)]
+        parts += [_align(_time_table(fine)), *([_align(_stage_table(quiet), left=3)] if len(quiet) else [])]
+        parts.append(_machine(rows, seconds=len(quiet) > 0))
     parts += [_problems(rows, status) for status in ("failed", "unavailable") if (rows["status"] == status).any()]
     return "\n\n".join(parts) or "no rows"
 
@@ -62,16 +84,24 @@ def _time_table(fine: pd.DataFrame) -> list[list[str]]:
     short = {"encode": "enc", "decode": "dec"}
     head = ["codec", "point", "calls", "encode ms", "decode ms", "enc MP/s", "dec MP/s", "enc x", "dec x"]
     head += [f"{short[name[:6]]} {'GPU ' if 'gpu' in name else ''}MB" for name in memory]
+    work = {"parameters": ("Mparam", 1e6), "encode_macs_per_pixel": ("enc kMAC/px", 1e3)}
+    work |= {"decode_macs_per_pixel": ("dec kMAC/px", 1e3)}
+    work = {name: column for name, column in work.items() if name in fine and fine[name].notna().any()}
+    head += [title for title, _ in work.values()]
     lines = [head]
     for (codec, point), group in groups:
         line = [str(codec), f"{group['point_name'].iloc[0]} {point:g}", f"{len(group)}"]
-        line += [_milliseconds(group[f"{side}_s"]) for side in short]
+        quiet = group[~group["busy"].astype(bool)]
+        line += [_milliseconds(quiet[f"{side}_s"]) for side in short]
+        line += [f"{_megapixels(quiet) / _per_image(quiet, side).sum():.3g}" if len(quiet) else "-" for side in short]
         per_image = [_per_image(group, side) for side in short]
-        line += [f"{_megapixels(group) / times.sum():.3g}" for times in per_image]
         first = [_per_image(groups[0][1], side) for side in short]
         ratios = [(own / other).median() for own, other in zip(per_image, first, strict=True)]
         line += ["-" if ratio != ratio else f"{ratio:.{_digits(ratio)}f}" for ratio in ratios]
         line += ["-" if group[name].isna().all() else f"{group[name].max() / 1e6:.0f}" for name in memory]
+        line += [
+            "-" if group[name].isna().all() else f"{group[name].max() / unit:.3g}" for name, (_, unit) in work.items()
+        ]
         lines.append(line)
     return lines
 
@@ -111,16 +141,17 @@ def _digits(value: float) -> int:
     return 0 if value >= 100 else 1 if value >= 10 else 2
 
 
-def _machine(rows: pd.DataFrame) -> str:
+def _machine(rows: pd.DataFrame, seconds: bool) -> str:
     first = rows.iloc[0]
     where = f"{first['cpu']} (cores {first['cores']}, threads {first['threads']}, governor {first['governor']})"
     where += f", {first['device_name']}" if first["device_name"] else ""
-    lines = [f"Median ms (interquartile range) on {where}."]
+    lines = [f"Median ms (interquartile range) on {where}." if seconds else f"On {where}."]
     if rows["busy"].any():
         others = rows["others_cores"].max()
         how = f"load average {first['load_average']:.2f} at the start"
         how += f", up to {others:.2f} cores busy with other work" if others == others else ""
-        lines.append(f"Others were working ({how}): compare the ratios, and do not report these times as speed.")
+        left_out = "the seconds are of the other rounds alone" if seconds else "ratios hold, and there are no seconds"
+        lines.append(f"Others were working ({how}): {left_out}. Wait, and time again.")
     return "\n".join(lines)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import hvqbench
-from hvqbench.bench.executor import Team, execute, open_teams, threads_per_process
+from hvqbench.bench.current import current, one_version
+from hvqbench.bench.executor import Team, execute, open_teams, prepare, threads_per_process
 from hvqbench.bench.plan import (
     Rerun,
     by_image,
@@ -28,7 +29,7 @@ from hvqbench.bench.plan import (
     pending,
 )
 from hvqbench.bench.progress import progress as show_progress
-from hvqbench.bench.rows import Identity, Row, current, identity, newest, of_set, one_version
+from hvqbench.bench.rows import Identity, Row, identity, newest, of_set
 from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
 from hvqbench.bench.store import Store, to_frame
 from hvqbench.bench.task import Task, measure, now
@@ -104,7 +105,7 @@ def run(
     store.open()
     pictures = look_at(data, limit, store.root / ".images.json")
     check_size(of_sets, data.id, [(p.width, p.height) for p in pictures if not p.unreadable], small_sets)
-    known = {identity(row): row for row in store.rows(data.id)}
+    known = {identity(row): row for row in store.rows(data.id, {entry.spec.id for entry in entries})}
     reasons = {entry.spec.id: entry.broken for entry in entries if entry.broken}
     context = circumstances(jobs)
 
@@ -128,17 +129,18 @@ def run(
     }
     with open_teams(jobs) as teams:
         if todo:
-            if unready := teams[0].prepare_metrics(tuple(wanted)):
+            if unready := prepare(teams, todo[0].source, device, tuple(wanted)):
                 _report_unready(unready, named=metrics is not None)
                 wanted = {name: version for name, version in wanted.items() if name not in unready}
                 todo = [replace(task, metrics=wanted) for task in todo]
                 todo = [task for task in todo if task.earlier is None or lacking(task, task.earlier)]
             measure_images(store, todo, teams, circumstances_of, progress)
+        nothing_new = not (todo or notes or of_sets)
         if of_sets:
             usable = [task for task in tasks if task.codec not in reasons]
             whole = WholeSets(data.id, len(pictures), of_sets)
             asked |= measure_sets(store, whole, usable, teams, circumstances_of, progress, rerun != "never")
-    return finish(store, data.id, asked)
+    return finish(store, data.id, asked, list(known.values()) if nothing_new else None)
 
 
 def measure_images(
@@ -167,7 +169,8 @@ def measure_images(
             # A row that was measured before and got more metrics keeps the circumstances of its times.
             context = circumstances_of[row["codec"]]
             store.append(context | row | {"command": context["command"]})
-            advance(f"{row['codec']} {row['point']:g} {row['image']}", row["status"] == "failed" or bool(row["reason"]))
+            failed = row["status"] == "failed" or bool(row["reason"])
+            advance(f"{row['codec']} {row['point']:g} {row['image']}", failed, row)
 
 
 def measure_sets(
@@ -193,9 +196,9 @@ def measure_sets(
     return {(whole.dataset, task.members[0].codec, "", task.key) for task in planned}
 
 
-def finish(store: Store, dataset: str, asked: set[Identity]) -> pd.DataFrame:
-    """Merge the store's files, and return the rows that were asked for."""
-    rows = store.rows(dataset)
+def finish(store: Store, dataset: str, asked: set[Identity], rows: list[Row] | None = None) -> pd.DataFrame:
+    """Merge the store's files, and return the rows that were asked for; *rows* are all of them, if they are known."""
+    rows = store.rows(dataset, {codec for _, codec, _, _ in asked}) if rows is None else rows
     # Who went back to an older version of a codec wants to read what was just run: those rows become the newest.
     counting = {identity(row) for row in current(rows)}
     # Set rows count as long as their images do.
@@ -204,7 +207,7 @@ def finish(store: Store, dataset: str, asked: set[Identity]) -> pd.DataFrame:
     for row in stale:
         store.append(row)
     store.compact(dataset)
-    return to_frame(one_version([row for row in newest([*rows, *stale]) if identity(row) in asked]))
+    return one_version(to_frame(row for row in newest([*rows, *stale]) if identity(row) in asked))
 
 
 def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[float] | None) -> None:

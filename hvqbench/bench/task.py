@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from hvqbench.data import ImageFile
 
 
+def task_key(image_sha256: str, fingerprint: str, point: float, device_kind: str) -> str:
+    """The key of the row of an image (its pixels) by a codec at a point on a kind of device: ``cpu``, ``cuda``."""
+    return hashlib.sha256(json.dumps([image_sha256, fingerprint, point, device_kind]).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Task:
     """What is to be measured."""
@@ -52,9 +57,7 @@ class Task:
 
         The metrics carry their own versions, in the row's column ``metrics``, so that a new one needs no new encoding.
         """
-        device = self.device.partition(":")[0]
-        parts = [self.image_sha256, self.fingerprint, self.point, device]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return task_key(self.image_sha256, self.fingerprint, self.point, self.device.partition(":")[0])
 
     @property
     def identity(self) -> Identity:

@@ -48,7 +48,8 @@ FOLDER = "_timing"
 FRONT = (
     *("pass", "dataset", "codec", "point", "point_name", "image", "repeat", "status", "reason", "width", "height"),
     *("bytes", "encode_s", "encode_cpu_s", "decode_s", "decode_cpu_s"),
-    *("encode_memory", "decode_memory", "encode_gpu_memory", "decode_gpu_memory", "busy"),
+    *("encode_memory", "decode_memory", "encode_gpu_memory", "decode_gpu_memory"),
+    *("encode_gpu_busy_s", "decode_gpu_busy_s", "parameters", "encode_macs_per_pixel", "decode_macs_per_pixel", "busy"),
 )
 """Columns that come first in a table; stages (``encode_s.<span>``, ``decode_s.<span>``) and the rest follow."""
 
@@ -221,9 +222,9 @@ class Stopwatch:
 
 
 def _warm_up(tasks: Sequence[Task], stopwatch: Stopwatch, advance: Callable[[str, bool], None]) -> dict[Any, Row]:
-    """Run every codec at every point once, on the largest image; the peak memory of that, by codec and point.
+    """Run every codec at every point once, on the largest image; memory and work of that, by codec and point.
 
-    Memory is measured in two further processes for each codec, since what this one holds belongs to all of them.
+    They are measured in two further processes for each codec, since what this one holds belongs to all of them.
     """
     memory: dict[Any, Row] = {}
     for group in _by_codec(_largest(tasks)).values():
@@ -236,14 +237,21 @@ def _warm_up(tasks: Sequence[Task], stopwatch: Stopwatch, advance: Callable[[str
                         arguments = (task.source, task.device)
                         peaks = {"encode": encoder.call(*arguments, task.image, task.point)}
                         peaks["decode"] = decoder.call(*arguments, data, task.point)
-                        memory[task.codec, task.point] = {
-                            f"{what}_{kind}": value for what, found in peaks.items() for kind, value in found.items()
-                        }
+                        memory[task.codec, task.point] = _measured(peaks, task.width * task.height)
                 advance(f"warming up {task.codec} {task.point:g}", row["status"] == "failed")
         finally:
             encoder.close()
             decoder.close()
     return memory
+
+
+def _measured(found: dict[str, dict[str, float]], pixels: int) -> Row:
+    """The columns of what two meters *found*, for an image of so many *pixels*."""
+    row: Row = {"parameters": found["encode"]["parameters"]}
+    for what, own in found.items():
+        row |= {f"{what}_{kind}": own[kind] for kind in ("memory", "gpu_memory", "gpu_busy_s")}
+        row[f"{what}_macs_per_pixel"] = own["macs"] / pixels
+    return row
 
 
 def _time_once(task: Task, stopwatch: Stopwatch, first: dict[Identity, str]) -> Row:

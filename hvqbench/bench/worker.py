@@ -59,8 +59,11 @@ class Encoder:
         self._warm: set[Codec] = set()
         self._image: tuple[ImageFile, Image] | None = None
 
-    def __call__(self, source: str, device: str, image: ImageFile, point: float) -> Encoded:
+    def __call__(self, source: str, device: str, image: ImageFile | None, point: float) -> Encoded | None:
+        """The bitstream of *image*; without an image, only load the codec."""
         codec = self._codecs(source, device)
+        if image is None:
+            return None
         if self._image is None or self._image[0] != image:
             self._image = image, image.read()
         if codec not in self._warm:  # the first time, a library may still be looking for its plug-ins or its kernels
@@ -80,8 +83,11 @@ class Decoder:
         self._codecs = Codecs()
         self._warm: set[Codec] = set()
 
-    def __call__(self, source: str, device: str, data: bytes) -> Decoded:
+    def __call__(self, source: str, device: str, data: bytes | None) -> Decoded | None:
+        """What *data* decodes to; without data, only load the codec."""
         codec = self._codecs(source, device)
+        if data is None:
+            return None
         if codec not in self._warm:
             codec.decode(data)
             self._warm.add(codec)
@@ -111,6 +117,7 @@ class Judge:
     def __init__(self) -> None:
         self._metrics: dict[str, Any] = {}
         self._image: ImageFile | None = None
+        self._original: Image | None = None
         self._references: dict[str, Any] = {}
         self._scores: dict[tuple[str, str], float] = {}
 
@@ -121,7 +128,7 @@ class Judge:
         if image is None or decoded is None:
             return {name: reason for name in metrics if (reason := self._prepare(name))}
         if image != self._image:
-            self._image, self._references, self._scores = image, {}, {}
+            self._image, self._original, self._references, self._scores = image, None, {}, {}
         # Codecs that differ in their entropy coding only restore the same pixels: those are judged once.
         digest = image_digest(decoded)
         for name in metrics:
@@ -131,10 +138,12 @@ class Judge:
 
     def _score(self, name: str, decoded: Image) -> float:
         assert self._image is not None
+        if self._original is None:
+            self._original = self._image.read()
         if reason := self._prepare(name):
             raise UnavailableError(f"metric {name}: {reason}")
         if name not in self._references:
-            self._references[name] = self._metrics[name].reference(self._image.read())
+            self._references[name] = self._metrics[name].reference(self._original)
         return float(self._metrics[name].score(self._references[name], decoded))
 
     def _prepare(self, name: str) -> str:
@@ -178,22 +187,20 @@ class Describer:
 
 
 class Meter:
-    """Memory: of a process that holds one codec, and does nothing but encode, or nothing but decode."""
+    """Memory and work: of a process that holds one codec, and does nothing but encode, or nothing but decode."""
 
     def __init__(self) -> None:
         self._codecs = Codecs()
-        self._warm = False
 
     def __call__(self, source: str, device: str, item: ImageFile | bytes, point: float) -> dict[str, float]:
-        """What :func:`~hvqbench.bench.machine.peak_memory` says of coding an image, or of decoding a bitstream."""
+        """Of coding an image, or of decoding a bitstream: what :mod:`~hvqbench.bench.complexity` counts, and memory."""
+        from hvqbench.bench.complexity import count_parameters, count_work
         from hvqbench.bench.machine import peak_memory
 
         codec = self._codecs(source, device)
         call = partial(codec.decode, item) if isinstance(item, bytes) else partial(codec.encode, item.read(), point)
-        if not self._warm:
-            call()
-            self._warm = True
-        return peak_memory(call, device)
+        work = count_work(call, device)  # which warms up for what follows
+        return work | {"parameters": count_parameters()} | peak_memory(call, device)
 
 
 def _patient() -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Codecs over a data set: ``run``, ``bd``, ``report``, ``inspect``."""
+"""Codecs over a data set: ``run``, ``score``, ``inspect``."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ def run(
     timing: Annotated[bool, typer.Option("--timing", help="Measure time and memory, instead of quality.")] = False,
     repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="How often to time each call; 3.")] = None,
     small_sets: SmallSets = False,
+    json: Json = False,
     device: Device = "cpu",
     catalog: CatalogOption = None,
 ) -> None:
     """Run codecs over a data set. Run it again to resume."""
     use_catalog(catalog)
     if timing:
+        if json:
+            raise HvqbenchError("--timing prints a table alone: leave --json out, and read the times with read_timing")
         if jobs > 1:
             raise HvqbenchError(f"--timing with --jobs {jobs}: calls side by side are no speed; leave --jobs out")
         if metric or rerun != "missing":
@@ -52,7 +55,7 @@ def run(
     if repeats:
         raise HvqbenchError("--repeats is how often --timing times each call: add --timing, or leave it out")
     from hvqbench.bench import run as run_codecs
-    from hvqbench.bench.summary import exit_code, summarize
+    from hvqbench.bench.summary import exit_code, summarize, summary_json
 
     rows = run_codecs(
         split(codec, "codec"),
@@ -66,7 +69,7 @@ def run(
         limit=limit,
         small_sets=small_sets,
     )
-    typer.echo(summarize(rows))
+    typer.echo(summary_json(rows) if json else summarize(rows))
     raise typer.Exit(exit_code(rows))
 
 
@@ -110,64 +113,6 @@ def _time(codec: list[str], dataset: str, points: list[str] | None, **options: A
     rows = time_codecs(split(codec, "codec"), dataset, points=chosen, **options)
     typer.echo(summarize_timing(rows))
     raise typer.Exit(exit_code(rows))
-
-
-@app.command()
-def bd(
-    anchor: Annotated[str, typer.Option("--anchor", help="The codec to compare with; published:NAME too.")],
-    metric: Annotated[list[str], typer.Option("--metric", help="Metric ids; commas or repeat.")],
-    codec: Annotated[list[str] | None, typer.Option("--codec", help="Only these; published:NAME too.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Only this data set.")] = None,
-    method: Annotated[str, typer.Option("--method", help="Interpolation: akima, pchip or cubic.")] = "akima",
-    results: Results = Path("results"),
-    json: Json = False,
-    catalog: CatalogOption = None,
-) -> None:
-    """BD-rate: the change of rate at equal quality. With published curves: of their means."""
-    use_catalog(catalog)
-    from hvqbench.analysis.bd import bd_table
-    from hvqbench.bench.store import read_results, to_frame
-    from hvqbench.curves import find_published, is_published
-    from hvqbench.errors import did_you_mean
-
-    chosen = split(codec, "codec") if codec else []
-    published = find_published(name for name in chosen if is_published(name))
-    measured = [name for name in chosen if not is_published(name)]
-    no_results = chosen and not measured and is_published(anchor)
-    rows = to_frame([]) if no_results else read_results(results)
-    for name in measured:
-        if name not in set(rows["codec"]):
-            raise did_you_mean("codec", name, set(rows["codec"]))
-    if chosen:
-        rows = rows[rows["codec"].isin([*measured, anchor])]
-    table = bd_table(rows, anchor, split(metric, "metric"), dataset, method, published)
-    if table.empty:
-        raise HvqbenchError(f"{results} has no codec to compare with {anchor!r}: run one more over the same images")
-    typer.echo(table.to_json(orient="records", indent=2) if json else "\n".join(table["text"]))
-    if table["bd_rate_percent"].isna().all():
-        raise typer.Exit(1)
-
-
-@app.command()
-def report(
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option("--out", help="Folder for figures and tables.")] = Path("report"),
-    anchor: Annotated[
-        str | None, typer.Option("--anchor", help="The codec that BD-rates are against; published:NAME too.")
-    ] = None,
-    published: Annotated[
-        list[str] | None, typer.Option("--published", help="Published curves to show as well; commas or repeat.")
-    ] = None,
-    catalog: CatalogOption = None,
-) -> None:
-    """Rate-distortion figures and tables from results."""
-    use_catalog(catalog)
-    from hvqbench.bench import read_results
-    from hvqbench.report import make_report
-
-    names = split(published, "published") if published else []
-    files = make_report(read_results(results), out, anchor, names)
-    typer.echo("\n".join(str(path) for path in (files.markdown, *files.figures, *files.tables)))
 
 
 @app.command()

@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from hvqbench.codec import Image
 from hvqbench.metrics.base import Metric
-from hvqbench.metrics.networks import full_precision, lpips_network
+from hvqbench.metrics.networks import channels_last, full_precision, lpips_network
+from hvqbench.metrics.vgg import first_stage, to_tensor
 
 if TYPE_CHECKING:
     import torch
+
+BAND = 16
+"""Rows of a layer that are compared at a time."""
+TINY = 1e-10
+"""What the package adds to a length, so that none is zero."""
 
 
 class LPIPS(Metric):
@@ -27,28 +33,43 @@ class LPIPS(Metric):
 
     def prepare(self, device: str = "cpu") -> None:
         if self._network is None or device != self._device:
-            self._network, self._device = lpips_network(self.info.options["net"]).to(device), device
+            network = lpips_network(self.info.options["net"])
+            self._network, self._device = channels_last(network).to(device), device
 
     def _features(self, image: Image) -> list[torch.Tensor]:
         self.prepare(self._device)
         with full_precision():
-            return list(self._layers(image))
+            return [_unit(layer) for layer in self._layers(image)]
 
     def _score(self, features: list[torch.Tensor], image: Image) -> float:
         with full_precision():
-            distances = [
-                linear((reference - layer) ** 2).mean((2, 3))
-                for reference, layer, linear in zip(features, self._layers(image), self._network.lins, strict=True)
-            ]
-            return float(sum(distances))
+            pairs = zip(features, self._layers(image), self._network.lins, strict=True)
+            return float(sum(_distance(reference, layer, linear) for reference, layer, linear in pairs))
 
     def _layers(self, image: Image) -> Iterator[torch.Tensor]:
-        """Unit-normalised activations of the five layers, 1×C×h×w each."""
-        import lpips
-        import torch
+        """Activations of the five layers, 1×C×h×w each."""
+        net = self._network.net
+        if self.info.options["net"] == "vgg":
+            activations = first_stage(self._device)(image)
+        else:
+            pixels = to_tensor(image, self._device) / 127.5 - 1
+            activations = net.slice1(self._network.scaling_layer(pixels))
+        yield activations
+        for k in range(2, self._network.L + 1):
+            activations = getattr(net, f"slice{k}")(activations)
+            yield activations
 
-        pixels = torch.tensor(image, device=self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
-        activations = self._network.scaling_layer(pixels)
-        for k in range(1, self._network.L + 1):
-            activations = getattr(self._network.net, f"slice{k}")(activations)
-            yield lpips.normalize_tensor(activations)
+
+def _unit(layer: torch.Tensor) -> torch.Tensor:
+    """Each position's vector over its length, as the package does it."""
+    import torch
+
+    return layer / (torch.linalg.vector_norm(layer, dim=1, keepdim=True) + TINY)
+
+
+def _distance(reference: torch.Tensor, layer: torch.Tensor, linear: Any) -> torch.Tensor:
+    """The layer's part of the sum. By bands of rows: what is in between then stays in the processor's cache."""
+    total: Any = 0.0
+    for ours, theirs in zip(reference.split(BAND, dim=2), layer.split(BAND, dim=2), strict=True):
+        total += linear(_unit(theirs).sub_(ours).square_()).sum()
+    return total / (layer.shape[2] * layer.shape[3])

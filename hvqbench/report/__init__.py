@@ -1,52 +1,35 @@
-"""Results as something to read: an RD figure per data set, a Markdown report, and its tables as CSV."""
+"""Results as something to read: the figures and tables of a spec (:mod:`hvqbench.report.spec`), or of what there is.
+
+make_report(read_results("results"), "report")
+make_report(read_results("results"), "paper", spec=find_spec("paper"))
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.report.spec import FigureSpec, ReportSpec, TableSpec, find_spec, inherit, report_files
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hvqbench.analysis import Curve
-    from hvqbench.metrics import MetricInfo
+    from hvqbench.report.scope import Scope, Source
+    from hvqbench.report.table import Table
 
-FIXED_LENGTH = "fixed-vq"
-"""The codec whose bytes a saving is measured against."""
+__all__ = ["ReportFiles", "ReportSpec", "find_spec", "make_report", "report_files", "report_results"]
 
-DEFAULT_ANCHORS = ("huffman-vq", "vvenc", "jpeg")
-"""The anchor of the BD-rates where none is named: the first of these that has results, else the first codec.
-
-Fixed length is none of them: it has one rate whatever the distortion, hence no curve.
-"""
-
-TITLES: Mapping[str, str] = {
-    "saved_percent": "saved %",
-    "mean_saved_percent": "mean of images %",
-    "same_pixels": "same pixels",
-    "anchor_bytes": "bytes of anchor",
-    "bd_rate_percent": "BD-rate %",
-    "anchor_points": "points of anchor",
-    "codec_points": "points",
-    "point_name": "",
-    "bpp_range": "bpp",
-}
-PUBLISHED_SPAN = 4.0
-"""Published points are drawn up to this factor beyond the measured rates: farther ones would squeeze all others."""
-
-DECIMALS: Mapping[str, int] = {
-    "bpp": 4,
-    "bytes": 0,
-    "saved_percent": 2,
-    "mean_saved_percent": 2,
-    "overlap": 2,
-    "bd_rate_percent": 2,
-    "images": 0,
-    "patches": 0,
+CAPTIONS: Mapping[str, str] = {
+    "rd": "Rate-distortion curves",
+    "ledger": "Where the bits go",
+    "per-image": "BD-rate of each image",
+    "speed": "Rate against speed",
+    "usage": "Use of the codebook",
+    "bits": "Bits of each index",
 }
 
 
@@ -57,12 +40,24 @@ class ReportFiles:
     markdown: Path
     figures: tuple[Path, ...]
     tables: tuple[Path, ...]
+    claims: Path
+    html: Path | None = None
+    missing: tuple[str, ...] = ()
+    """What was asked for and is not there, one line each."""
 
 
 def make_report(
-    results: pd.DataFrame, out: str | Path, anchor: str | None = None, published: Sequence[str] = ()
+    results: pd.DataFrame,
+    out: str | Path,
+    anchor: str | None = None,
+    published: Sequence[str] = (),
+    *,
+    spec: ReportSpec | None = None,
+    timing: pd.DataFrame | None = None,
+    html: bool = False,
+    streams: Path | None = None,
 ) -> ReportFiles:
-    """Write ``report.md``, ``rd-<dataset>.png`` and ``.pdf``, and one CSV per table into the folder *out*.
+    """Write ``report.md``, its figures, each table as CSV and LaTeX, and ``claims.json`` into the folder *out*.
 
     The same results give the same bytes.
 
@@ -71,172 +66,178 @@ def make_report(
     results
         As :func:`hvqbench.read_results` returns them; failed and unavailable rows are reported with their reasons.
     anchor
-        The codec that BD-rates are against, measured or ``published:NAME``; see :data:`DEFAULT_ANCHORS`.
+        The codec that BD-rates are against, measured or ``published:NAME``, instead of the spec's; by default see
+        :data:`hvqbench.report.scope.DEFAULT_ANCHORS`.
     published
         Published curves to show as well (:mod:`hvqbench.curves`), dotted and named as such; the anchor's too.
+    spec
+        What to make; by default everything that the results have something for.
+    timing
+        As :func:`hvqbench.bench.read_timing` returns it.
+    html
+        Whether to write the one-file HTML report, too, if the spec does not say so; *streams*, the folder of results
+        whose kept bitstreams it shows pictures from.
 
     Raises
     ------
     HvqbenchError
         If there are no results, or none of *anchor*, or *out* cannot be written; if a published curve does not exist,
-        or has nothing in common with the results.
+        or has nothing in common with the results. What a *spec* names and the results lack is no error: it is in
+        :attr:`ReportFiles.missing`.
     """
-    from hvqbench.analysis import bd_table, saving_table
     from hvqbench.curves import find_published, is_published
-    from hvqbench.report import tables
+    from hvqbench.files import atomic_write
+    from hvqbench.report import sections, tables
+    from hvqbench.report.claims import claims
+    from hvqbench.report.latex import latex
+    from hvqbench.report.scope import Scope, Source
 
     if results.empty:
         raise HvqbenchError(
             "there are no results to report: run `hvqbench run` first, or name the folder with --results"
         )
-    infos = _metrics_in(results)
-    anchor = _anchor(results, anchor)
-    others = find_published([*([anchor] if is_published(anchor) else []), *published])
-    own = tables.published_table(results, others, list(infos))
+    spec = spec or ReportSpec()
+    source = Source(results, timing)
+    if anchor is not None:
+        if not is_published(anchor) and anchor not in set(results["codec"]):
+            known = ", ".join(results["codec"].unique())
+            raise HvqbenchError(f"the results have no anchor {anchor!r}: run it too, or choose one of {known}")
+        spec = replace(spec, anchors=(anchor,))
+    asked = find_published([*([anchor] if anchor and is_published(anchor) else []), *published])
+    tables.published_table(results, asked, list(source.infos))  # refuses one that has nothing in common
+    spec = replace(spec, published=(*spec.published, *published))
+    whole = Scope(source, spec)
+    if whole.results.empty:
+        raise HvqbenchError(f"the results have nothing of this report: {'; '.join(source.missing)}")
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HvqbenchError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from None
 
-    ok = results[results["status"].isin(["ok", "set"])]
-    of_images = [name for name, info in infos.items() if not info.of_set]
-    of_sets = [name for name, info in infos.items() if info.of_set]
-    # Of all rows and not of the finished ones alone, so that an anchor that failed is said with each comparison.
-    bd = bd_table(results, anchor, list(infos), published=others)
-    named = {
-        "points": tables.points_table(results, of_images),
-        **({"sets": tables.sets_table(results, of_sets)} if of_sets else {}),
-        "saving": saving_table(results, FIXED_LENGTH),
-        "bd-rate": bd,
-        **({"published": own} if others else {}),
-        "problems": tables.problems_table(results),
-        "metrics": tables.metrics_table(results, infos),
-        "provenance": tables.provenance_table(results),
-    }
-    figures = _figures(ok, infos, out, others)
-    csvs = tuple(out / f"{name}.csv" for name in named)
-    for path, table in zip(csvs, named.values(), strict=True):
-        table.to_csv(path, index=False, lineterminator="\n")
-    markdown = out / "report.md"
-    text = _markdown(named, infos, anchor, figures, tables.curve_notes(ok, list(infos)))
-    markdown.write_text(text, encoding="utf-8", newline="\n")
-    return ReportFiles(markdown, figures, csvs)
-
-
-def _metrics_in(results: pd.DataFrame) -> dict[str, MetricInfo]:
-    """The metrics that have a value anywhere in the results, in the registry's order, then pyiqa's."""
-    from hvqbench.metrics import PYIQA, metric_ids, metric_info
-
-    names = [*metric_ids(), *(name for name in results.columns if name.startswith(PYIQA))]
-    return {name: metric_info(name) for name in names if name in results.columns and results[name].notna().any()}
-
-
-def _anchor(results: pd.DataFrame, anchor: str | None) -> str:
-    from hvqbench.curves import find_published, is_published
-
-    if anchor is not None and is_published(anchor):
-        find_published([anchor])
-        return anchor
-    codecs = list(results["codec"].unique())
-    if anchor is not None and anchor not in codecs:
-        raise HvqbenchError(f"the results have no anchor {anchor!r}: run it too, or choose one of {', '.join(codecs)}")
-    finished = list(results.loc[results["status"] == "ok", "codec"].unique()) or codecs
-    return anchor or next((name for name in DEFAULT_ANCHORS if name in finished), finished[0])
-
-
-def _figures(
-    ok: pd.DataFrame, infos: Mapping[str, MetricInfo], out: Path, published: Sequence[str]
-) -> tuple[Path, ...]:
-    from hvqbench.analysis import mean_curve
-    from hvqbench.report.figures import classic_codecs, file_name, rd_figure, save_figure
-
+    figures = _figures(spec, source, out)
+    shown = [*_tables(spec, source), *sections.always(whole, _published(whole))]
     written: list[Path] = []
-    for dataset, rows in ok.groupby("dataset", sort=True):
-        codecs = list(rows["codec"].unique())
-        curves = {m: [mean_curve(rows, codec, m, str(dataset)) for codec in codecs] for m in infos}
-        drawn = {m: [c for c in of_metric if c.points] for m, of_metric in curves.items()}
-        drawn = {m: [*of_metric, *_beside(of_metric, published)] for m, of_metric in drawn.items() if of_metric}
-        if drawn:
-            figure = rd_figure(drawn, infos, classic_codecs(codecs))
-            written.extend(save_figure(figure, out / f"rd-{file_name(str(dataset))}"))
-    return tuple(written)
+    for table in shown:
+        path = out / f"{table.name}.csv"
+        table.frame.to_csv(path, index=False, lineterminator="\n")
+        atomic_write(path.with_suffix(".tex"), latex(table).encode())
+        written += [path, path.with_suffix(".tex")]
+    paths = {"claims": out / "claims.json", "markdown": out / "report.md"}
+    atomic_write(paths["claims"], claims(results, shown).encode())
+    notes = tables.curve_notes(source.curves, whole.codecs, list(whole.infos), whole.datasets)
+    text = _markdown(spec.title, shown, figures, notes, list(source.missing))
+    atomic_write(paths["markdown"], text.encode())
+    page = None
+    if html or spec.html:
+        from hvqbench.report.html import write_html
+
+        page = write_html(
+            results, out / "report.html", published=whole.published, anchor=next(iter(whole.anchors), None),
+            streams=streams, spec=spec,
+        )  # fmt: skip
+    files = tuple(path for _, paths in figures for path in paths)
+    return ReportFiles(paths["markdown"], files, tuple(written), paths["claims"], page, tuple(source.missing))
 
 
-def _beside(measured: Sequence[Curve], published: Sequence[str]) -> list[Curve]:
-    """Those of the *published* curves that share metric and data set with the *measured*, near the rates of these."""
-    from hvqbench.curves.library import has_curve, published_curve
+def report_results(
+    results: Path,
+    out: Path,
+    anchor: str | None = None,
+    published: Sequence[str] = (),
+    *,
+    spec: str | Path | None = None,
+    html: bool = False,
+) -> ReportFiles:
+    """:func:`make_report` of the folder *results*, with its timing pass if there is one, and the spec of that name."""
+    from hvqbench.bench import read_results, read_timing
 
-    first = measured[0]
-    curves = [
-        published_curve(c, first.metric, first.dataset) for c in published if has_curve(c, first.metric, first.dataset)
-    ]
-    lowest = min(curve.bpp.min() for curve in measured) / PUBLISHED_SPAN
-    highest = max(curve.bpp.max() for curve in measured) * PUBLISHED_SPAN
-    near = [(curve, (curve.bpp >= lowest) & (curve.bpp <= highest)) for curve in curves]
-    return [replace(curve, bpp=curve.bpp[kept], values=curve.values[kept]) for curve, kept in near if kept.any()]
+    chosen = find_spec(spec) if spec is not None else None
+    try:
+        timing = read_timing(results)
+    except HvqbenchError:  # none was made
+        timing = None
+    rows = read_results(results)
+    return make_report(rows, out, anchor, published, spec=chosen, timing=timing, html=html, streams=results)
+
+
+def _figures(spec: ReportSpec, source: Source, out: Path) -> list[tuple[str, tuple[Path, ...]]]:
+    """What :func:`hvqbench.report.kinds.KINDS` draws: captions and files."""
+    from hvqbench.report.kinds import KINDS
+    from hvqbench.report.scope import Scope
+    from hvqbench.report.style import save_figure
+
+    default = [FigureSpec(kind="rd"), FigureSpec(kind="ledger", width="single")]
+    if source.timing is not None:
+        default.append(FigureSpec(kind="speed"))
+    written: list[tuple[str, tuple[Path, ...]]] = []
+    formats = spec.formats
+    for item in spec.figure or ([] if spec.table else default):
+        scope = Scope(source, inherit(item, spec))
+        count = len(written)
+        for name, figure in KINDS[item.kind](item, scope):
+            stem = out / f"{item.name or item.kind}-{name}"
+            try:
+                paths = save_figure(figure, stem, formats)
+            except UnavailableError as error:
+                source.lack(str(error))
+                formats = tuple(kind for kind in formats if kind != "pgf")
+                paths = save_figure(figure, stem, formats)
+            written.append((f"{CAPTIONS[item.kind]}: {name}", paths))
+        if len(written) == count and spec.figure:
+            source.lack(f"figure {item.name or item.kind}: the results have nothing to draw in it")
+    return written
+
+
+def _tables(spec: ReportSpec, source: Source) -> list[Table]:
+    from hvqbench.report.scope import Scope
+    from hvqbench.report.sections import KINDS
+
+    default = [TableSpec(kind=kind) for kind in ("points", "sets", "saving", "bd-rate", "timing")]
+    found: list[Table] = []
+    for item in spec.table or ([] if spec.figure else default):
+        of_item = [
+            table for table in KINDS[item.kind](item, Scope(source, inherit(item, spec))) if table.cells or table.outro
+        ]
+        if not of_item and spec.table:
+            source.lack(f"table {item.name or item.kind}: the results have nothing for it")
+        found += of_item
+    return found
+
+
+def _published(scope: Scope) -> pd.DataFrame | None:
+    from hvqbench.report import tables
+
+    return tables.published_table(scope.results, scope.published, list(scope.infos)) if scope.published else None
 
 
 def _markdown(
-    named: Mapping[str, pd.DataFrame],
-    infos: Mapping[str, MetricInfo],
-    anchor: str,
-    figures: Sequence[Path],
+    title: str,
+    shown: Sequence[Table],
+    figures: Sequence[tuple[str, Sequence[Path]]],
     notes: Sequence[str],
+    missing: Sequence[str],
 ) -> str:
-    from hvqbench.analysis.bd import FLAGS
     from hvqbench.report import tables
-    from hvqbench.report.tables import to_markdown
+    from hvqbench.report.table import markdown
 
-    decimals = {**DECIMALS, **{name: 2 if info.unit == "dB" else 4 for name, info in infos.items()}}
-    titles = {**TITLES, **{name: f"{name} {'↑' if info.higher_is_better else '↓'}" for name, info in infos.items()}}
-
-    def section(title: str, name: str, intro: str) -> list[str]:
-        table = named[name].drop(columns="text", errors="ignore")  # the sentences are for the CSV and the command line
-        if table.empty:
-            return []
-        table = table.drop(columns=[column for column in table.columns if column.startswith("bytes.")])
-        rates = [column for column in table.columns if column.startswith("bpp.")]
-        named_rates = {column: f"bpp {column.removeprefix('bpp.')}" for column in rates}
-        return [
-            f"## {title}",
-            intro,
-            to_markdown(table, {**decimals, **dict.fromkeys(rates, DECIMALS["bpp"])}, titles | named_rates),
-        ]
-
-    parts = ["# hvqbench report"]
-    parts += [f"![Rate-distortion curves]({path.name})" for path in figures if path.suffix == ".png"]
+    parts = [f"# {title}"]
+    if missing:
+        parts += ["Asked for, and not there:", "\n".join(f"- {line}" for line in missing)]
+    for caption, paths in figures:
+        drawn = next((path for kind in (".svg", ".png") for path in paths if path.suffix == kind), None)
+        parts += [f"![{caption}]({drawn.name})"] if drawn else []
     if not figures:
         parts.append("No figure: no codec finished an image with a metric.")
-    rate = "Means over images. Rate is the whole file over the original's pixels; the rates by stream add up to it."
-    parts += section("Operating points", "points", rate)
-    if "sets" in named:
-        whole = "One value over all images of a point, and the number of patches it is of: with fewer, FID is higher."
-        parts += section("Metrics of whole sets", "sets", whole)
-    if unlike := tables.protocol_notes(named["points"], named.get("published")):
-        parts += ["Not like for like, as the codecs declare:", "\n".join(f"- {note}" for note in unlike)]
-    if notes:
-        parts += ["Curves leave out:", "\n".join(f"- {note}" for note in notes)]
-    exact = "Bytes at equal operating point, headers and side information counted; exact where the pixels are the same."
-    parts += section(f"Bytes saved against {FIXED_LENGTH}", "saving", exact)
-    meaning = (
-        "Change of rate at equal quality, of the mean curve: negative is fewer bits. A dash is no result, never zero."
-    )
-    against = tables.label(anchor)
-    if against != anchor:
-        meaning += " Data sets and metrics that this anchor was not published in have no row."
-    parts += section(f"BD-rate against {against}", "bd-rate", meaning)
-    raised = {flag for flags in named["bd-rate"]["flags"] for flag in str(flags).split()}
-    if raised:
-        parts.append("\n".join(f"- `{flag}`: {FLAGS[flag]}" for flag in FLAGS if flag in raised))
-    if "published" in named:
-        source = (
-            "By others, as they published it; dotted in figures, drawn up to "
-            f"{PUBLISHED_SPAN:g} times beyond the measured rates, and in no mean above. Rates and scores follow the "
-            "protocol of the source, and may differ from hvqbench's in what the last column does not say."
-        )
-        parts += section("Published curves", "published", source)
-    parts += section("What did not run", "problems", "These rows are in no mean, no curve and no BD-rate.")
-    parts += section("Metrics", "metrics", "What the ids stand for. No curve joins two versions.")
-    parts += section("Provenance", "provenance", "How the rows were made.")
-    return "\n\n".join(parts) + "\n"
+    by_name = {table.name: table for table in shown}
+    for table in shown:
+        if not table.cells and not table.outro:
+            continue
+        parts += [f"## {table.title}", table.intro, markdown(table)]
+        if table.name == "points":
+            published = by_name["published"].frame if "published" in by_name else None
+            if unlike := tables.protocol_notes(table.frame, published):
+                parts += ["Not like for like, as the codecs declare:", "\n".join(f"- {note}" for note in unlike)]
+            if notes:
+                parts += ["Curves leave out:", "\n".join(f"- {note}" for note in notes)]
+    return re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n"

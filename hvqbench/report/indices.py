@@ -12,7 +12,7 @@ from hvqbench.analysis.indices import Inspection, codes_table, images_table, ins
 from hvqbench.catalog import load_codec
 from hvqbench.errors import UnavailableError
 from hvqbench.files import atomic_write
-from hvqbench.report.figures import COLOURS, STYLE, WIDTH, file_name, save_figure
+from hvqbench.report.style import COLOURS, WIDTH, file_name, save_figure, style
 from hvqbench.report.tables import to_markdown
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ DECIMALS: Mapping[str, int] = {
 }
 PANELS = 3
 """Panels in a row of a map."""
+
+BAR = 0.75
+"""Inches: of the bar of colours beside a map."""
 
 
 def inspect_codecs(
@@ -102,9 +105,7 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
         (out / codec).mkdir(exist_ok=True)
         for file, bits in zip(images, inspection.maps, strict=True):
             figure = bits_figure(file.read(), bits, inspection.factor, inspection.counts.shape[1])
-            path = out / codec / f"{file_name(file.name)}.png"
-            _save_png(figure, path)
-            written.append(path)
+            written += save_figure(figure, out / codec / file_name(file.name), ["png"])
     drawn = [f"![Use of the codebook]({path.name})" for path in figures if path.suffix == ".png"]
     text = "\n\n".join(["# VQ indices", inspection_text(inspections).rstrip(), *drawn]) + "\n"
     atomic_write(written[0], text.encode())
@@ -113,20 +114,26 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
 
 def usage_figure(inspection: Inspection) -> Figure:
     """Share of the indices that each codeword has, the most frequent first, per stage; dashed in the training set."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(fname=STYLE):
+    with style():
         figure = Figure(figsize=(WIDTH / 2, 2.6), layout="constrained")
         ax = figure.subplots()
         codewords = inspection.counts.shape[1]
         for stage, counts in enumerate(inspection.counts):
             colour = COLOURS[stage % len(COLOURS)]
-            label = inspection.codec if len(inspection.counts) == 1 else f"stage {stage + 1}"
+            label = inspection.codec if len(inspection.counts) == 1 else f"{inspection.codec}, stage {stage + 1}"
+            if stage == 0:
+                label += f", {len(inspection.images)} image{'s' * (len(inspection.images) > 1)}"
             ax.plot(*_ranked(counts), color=colour, label=label)
             if inspection.training is not None:
-                ax.plot(*_ranked(inspection.training[stage] - 1), color=colour, linestyle=(0, (3, 1.5)), linewidth=0.8)
-        ax.axhline(1 / codewords, color="black", linewidth=0.6, linestyle=":", zorder=1)
+                dashed: dict[str, Any] = {
+                    "linestyle": (0, (3, 1.5)),
+                    "linewidth": 0.8,
+                    "label": "training set" if stage == 0 else None,
+                }
+                ax.plot(*_ranked(inspection.training[stage] - 1), color=colour, **dashed)
+        ax.axhline(1 / codewords, color="black", linewidth=0.6, linestyle=":", zorder=1, label="uniform")
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel(f"codeword by rank, of {codewords}")
@@ -140,7 +147,6 @@ def bits_figure(image: Image, bits: Tensor, factor: int, codewords: int) -> Figu
 
     White is what fixed length costs, blue less, red more. An index stands for *factor*×*factor* pixels.
     """
-    import matplotlib as mpl
     from matplotlib.colors import TwoSlopeNorm
     from matplotlib.figure import Figure
 
@@ -148,8 +154,8 @@ def bits_figure(image: Image, bits: Tensor, factor: int, codewords: int) -> Figu
     fixed = np.log2(codewords)
     columns = min(PANELS, len(bits) + 1)
     rows = -(-(len(bits) + 1) // columns)
-    with mpl.rc_context(fname=STYLE):
-        figure = Figure(figsize=(WIDTH, WIDTH / columns * rows * height / width + 0.3), layout="constrained")
+    with style():
+        figure = Figure(figsize=(WIDTH, (WIDTH - BAR) / columns * rows * height / width + 0.25), layout="constrained")
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for ax in axes:
             ax.set_axis_off()
@@ -178,10 +184,3 @@ def _ranked(counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Ranks from 1, and shares, of the codewords that occur."""
     shares = np.sort(counts[counts > 0].double().numpy())[::-1] / max(1.0, float(counts.sum()))
     return np.arange(1, len(shares) + 1), shares
-
-
-def _save_png(figure: Figure, path: Path) -> None:
-    import matplotlib as mpl
-
-    with mpl.rc_context(fname=STYLE):
-        figure.savefig(path, metadata={"Software": None})

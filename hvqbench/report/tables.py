@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hvqbench.analysis.curves import mean_curve
 from hvqbench.errors import HvqbenchError
 from hvqbench.protocol import codec_flags, explain, published_flags
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hvqbench.analysis.pairs import Curves
     from hvqbench.metrics import MetricInfo
 
 PROVENANCE = ("command", "version", "libraries", "metrics", "host", "device", "threads", "jobs", "codec_fingerprint")
@@ -102,9 +102,16 @@ def provenance_table(results: pd.DataFrame) -> pd.DataFrame:
 
 def label(name: str) -> str:
     """A codec's name for a reader: ``vtm (published)`` for ``published:vtm``, else as it is."""
-    from hvqbench.curves import PREFIX, is_published
+    from hvqbench.curves import is_published
 
-    return f"{name.removeprefix(PREFIX)} (published)" if is_published(name) else name
+    return f"{bare(name)} (published)" if is_published(name) else name
+
+
+def bare(name: str) -> str:
+    """The name of a codec without the prefix of a published one."""
+    from hvqbench.curves import PREFIX
+
+    return name.removeprefix(PREFIX)
 
 
 def published_table(results: pd.DataFrame, codecs: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
@@ -149,22 +156,24 @@ def protocol_notes(points: pd.DataFrame, published: pd.DataFrame | None = None) 
     """Whose rows are not like for like with the others, one line for each flag, measured and published alike."""
     marked = dict(zip(points["codec"], points["protocol"], strict=True)) if "protocol" in points else {}
     if published is not None:
-        marked |= {row.codec: published_flags(row.protocol) for row in published.itertuples()}
+        marked |= {row["codec"]: published_flags(row["protocol"]) for row in published.to_dict("records")}
     return explain(marked)
 
 
-def curve_notes(results: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
-    """What the curves leave out, one line per data set, codec and note."""
+def curve_notes(curves: Curves, codecs: Sequence[str], metrics: Sequence[str], datasets: Sequence[str]) -> list[str]:
+    """What the curves of *codecs* leave out, one line per data set, codec and note; nothing of one without any."""
     notes: dict[str, None] = {}
-    for dataset in sorted(results["dataset"].unique()):
-        for codec in results.loc[results["dataset"] == dataset, "codec"].unique():
+    done = curves.results[curves.results["status"].isin(["ok", "set"])]
+    for dataset in datasets:
+        there = set(done.loc[done["dataset"] == dataset, "codec"])
+        for codec in (codec for codec in codecs if codec in there):
             for metric in metrics:
-                try:
-                    notes |= dict.fromkeys(
-                        f"{codec} on {dataset}: {n}" for n in mean_curve(results, codec, metric, dataset).notes
-                    )
-                except HvqbenchError as error:
-                    notes[f"{codec} on {dataset}: {error}"] = None
+                own = done[(done["codec"] == codec) & (done["dataset"] == dataset)]
+                if own[metric].isna().all():
+                    notes[f"{codec} on {dataset}: no {metric}"] = None
+                    continue
+                curve = curves.get(codec, metric, dataset)
+                notes |= dict.fromkeys(f"{codec} on {dataset}: {note}" for note in curve.notes)
     return list(notes)
 
 

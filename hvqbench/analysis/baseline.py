@@ -1,0 +1,161 @@
+"""Baselines: results that were good once, in one small file that lives in a repository, to compare with later.
+
+A baseline holds what is the same on every run: bytes, metrics, digests, and the versions that they are of. It holds no
+time. ``reports/baselines/<name>.parquet`` is where it lives; one row is one image at one operating point.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hvqbench.errors import HvqbenchError, closest
+from hvqbench.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT, FORMAT_KEY = 1, b"hvqbench.baseline"
+COLUMNS = (
+    *("dataset", "codec", "point", "point_name", "image", "width", "height", "bytes", "bpp", "metrics"),
+    *("image_sha256", "bitstream_sha256", "reconstruction_sha256", "digest", "codec_fingerprint", "protocol"),
+)
+"""What is kept of a row, beside its metrics and ``exact``: whether its bitstream must stay the same, byte for byte."""
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """A saved baseline: its rows, when it was saved (UTC, ISO 8601) and with which hvqbench."""
+
+    name: str
+    rows: pd.DataFrame
+    saved: str
+    version: str
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that it has values of."""
+        return metrics_of(self.rows)
+
+
+def save_baseline(
+    results: pd.DataFrame,
+    path: Path,
+    *,
+    codecs: Collection[str] = (),
+    datasets: Collection[str] = (),
+    exact: Collection[str] | None = None,
+) -> Baseline:
+    """Write the finished rows of *results* to *path*.
+
+    Parameters
+    ----------
+    codecs, datasets
+        Only these; by default all.
+    exact
+        Codecs whose bitstreams must stay the same, byte for byte, while their code does; by default all but those that
+        declare themselves stochastic.
+
+    Raises
+    ------
+    HvqbenchError
+        If a codec or data set has no finished row, or *path* cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    import hvqbench
+    from hvqbench.bench.task import now
+
+    rows = as_text(results[results["status"] == "ok"])
+    for kind, wanted in (("codec", codecs), ("dataset", datasets), ("codec", exact or ())):
+        known = set(rows[kind])
+        for name in wanted:
+            if name not in known:
+                raise HvqbenchError(f"no finished row of {kind} {name!r}: {closest(name, known)}run it first")
+        if wanted is not exact and wanted:
+            rows = rows[rows[kind].isin(list(wanted))]
+    if rows.empty:
+        raise HvqbenchError("no row finished, and a baseline of nothing would pass every gate: run the codecs first")
+    names = [*COLUMNS, *metrics_of(rows)]
+    rows = rows.reindex(columns=names).sort_values(["dataset", "codec", "point", "image"], ignore_index=True)
+    stochastic = rows["protocol"].map(lambda flags: "stochastic" in str(flags))
+    rows["exact"] = ~stochastic if exact is None else rows["codec"].isin(list(exact))
+    saved = now()[:19]
+    facts = {"format": FORMAT, "saved": saved, "version": hvqbench.__version__}
+    table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata({FORMAT_KEY: json.dumps(facts)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, sink.getvalue().to_pybytes())
+    except OSError as error:
+        raise HvqbenchError(f"cannot write {path}: {error.strerror}; name another folder with --folder") from None
+    return Baseline(path.stem, rows, saved, hvqbench.__version__)
+
+
+def read_baseline(path: str | Path) -> Baseline:
+    """A baseline by the path of its file, or by its name in a catalog's ``reports/baselines/``.
+
+    Raises
+    ------
+    HvqbenchError
+        If there is none, or it is of another format.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = _find(path)
+    try:
+        table = pq.ParquetFile(pa.BufferReader(file.read_bytes())).read()
+        facts = json.loads((table.schema.metadata or {})[FORMAT_KEY])
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        raise HvqbenchError(f"{file} is no baseline: save one with `hvqbench baseline save NAME`") from None
+    if facts["format"] != FORMAT:
+        raise HvqbenchError(f"{file} has format {facts['format']}, and this hvqbench reads {FORMAT}: upgrade hvqbench")
+    # Only finished rows are kept, and all of one time: the columns that curves ask for.
+    rows = table.to_pandas().assign(status="ok", started="")
+    return Baseline(file.stem, rows, facts["saved"], facts["version"])
+
+
+def metrics_of(rows: pd.DataFrame) -> list[str]:
+    """The metrics of images that *rows* have values of, in the registry's order."""
+    from hvqbench.metrics import metric_ids
+
+    measured = {name for text in rows["metrics"].unique() for name in json.loads(text or "{}")}
+    known = metric_ids()
+    return [*(name for name in known if name in measured), *sorted(measured - set(known))]
+
+
+def as_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """*rows* without categories: two tables with others could not be compared."""
+    return rows.astype({name: object for name, kind in rows.dtypes.items() if kind == "category"})
+
+
+def side_by_side(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
+    """Rows of one codec from two tables as those of two codecs called *names*, where both finished.
+
+    A metric's value is left out where its versions differ, so that nothing is compared across them.
+    """
+    import pandas as pd
+
+    place = ["dataset", "point", "image"]
+    both = old[place].merge(new.loc[new["status"] == "ok", place], on=place)
+    parts = [rows.merge(both, on=place).assign(codec=name) for rows, name in zip((old, new), names, strict=True)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _find(path: str | Path) -> Path:
+    from hvqbench.catalog import content_folders
+
+    if Path(path).is_file():
+        return Path(path)
+    known = {file.stem: file for folder in content_folders("reports") for file in folder.glob("baselines/*.parquet")}
+    if str(path) not in known:
+        raise HvqbenchError(
+            f"there is no baseline {str(path)!r}: {closest(str(path), known)}save one with `hvqbench baseline save`"
+        )
+    return known[str(path)]

@@ -1,0 +1,183 @@
+"""How far a data set's numbers would move with other images: intervals by resampling the images.
+
+A benchmark's images are a sample. Each resample draws as many of them again, with replacement, takes the same ones for
+both codecs (so that what an image does to both cancels), and computes mean curves and BD-rate anew. The interval is
+that of the resamples' percentiles, widened for the small number of images, since plain percentiles of 24 images cover
+about 93 % where they claim 95 %: Hesterberg's "expanded percentile interval", The American Statistician 69(4), 2015,
+doi:10.1080/00031305.2015.1089789, and with it about 95 % (``tests/test_bootstrap.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvqbench.analysis.batch import bd_metrics, bd_rates
+from hvqbench.analysis.curves import Curve, mean_curve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
+FEWEST_IMAGES = 5
+"""With fewer images no resampling covers what it claims: of n values all resamples lie within their range, and that
+misses the median once in 2^(n-1)."""
+
+LARGEST = 8_000_000
+"""Images times resamples that are drawn at once: 64 MB."""
+
+LOST_SHARE = 0.01
+"""Above this share of resamples without a number there is no interval: the rest would be a selection."""
+
+Array = NDArray[np.float64]
+Interval = tuple[float, float]
+NONE: Interval = (float("nan"), float("nan"))
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A mean curve with a pointwise interval of its metric; all of shape ``(points,)``, sorted by operating point.
+
+    *low* and *high* are NaN where there is no interval: published curves, metrics of whole sets, fewer than
+    :data:`FEWEST_IMAGES` images.
+    """
+
+    bpp: Array
+    values: Array
+    low: Array
+    high: Array
+
+
+def curve_band(
+    rows: pd.DataFrame,
+    codec: str,
+    metric: str,
+    dataset: str | None = None,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Band:
+    """The mean curve of *codec* and, at each operating point, the interval of its mean metric over the images."""
+    from hvqbench.curves.library import is_published, published_curve
+
+    if is_published(codec):
+        curve = published_curve(codec, metric, str(dataset))
+    else:
+        curve = mean_curve(rows, codec, metric, dataset)
+    images = len(curve.image_values)  # none where only means are known
+    low, high = pointwise_interval(
+        lambda drawn: drawn @ curve.image_values, images, len(curve.values), level, resamples, seed
+    )
+    return Band(curve.bpp, curve.values, low, high)
+
+
+def bd_interval(
+    anchor: Curve,
+    test: Curve,
+    higher_is_better: bool,
+    method: str = "akima",
+    *,
+    by_pixels: bool = False,
+    equal: str = "quality",
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Interval:
+    """Interval of the BD-rate of the mean curves of the same images, in per cent; NaN if there is none.
+
+    Parameters
+    ----------
+    by_pixels
+        Weigh each image by its pixels.
+    equal
+        ``"quality"``: BD-rate; ``"rate"``: the difference of quality, in the metric's unit and direction.
+    """
+    if not len(anchor.image_values) or anchor.images != test.images:
+        return NONE
+    sign = 1.0 if higher_is_better else -1.0
+    delta = bd_rates if equal == "quality" else bd_metrics
+    pixels = anchor.pixels if by_pixels else np.ones(len(anchor.images))
+
+    def statistic(drawn: Array) -> Array:
+        share = drawn * pixels
+        share /= share.sum(1, keepdims=True)
+        pairs = [(share @ curve.image_bpp, sign * (share @ curve.image_values)) for curve in (anchor, test)]
+        found = delta(pairs[0], pairs[1], method)
+        return found if equal == "quality" else sign * found
+
+    return interval(statistic, len(anchor.images), level, resamples, seed)
+
+
+def mean_interval(values: Array, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
+    """Interval of the mean of one value for each image; NaN if there is none."""
+    return interval(lambda drawn: drawn @ values, len(values), level, resamples, seed)
+
+
+def ratio_interval(
+    new: Array, old: Array, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED
+) -> Interval:
+    """Interval of the change of a total in per cent: 100 (sum of *new* / sum of *old* - 1), images drawn in pairs."""
+    return interval(lambda drawn: 100 * ((drawn @ new) / (drawn @ old) - 1), len(new), level, resamples, seed)
+
+
+def interval(
+    statistic: Callable[[Array], Array],
+    images: int,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Interval:
+    """The interval of *statistic*, which takes resamples×images weights (rows add up to 1) to a value each."""
+    low, high = pointwise_interval(lambda drawn: statistic(drawn)[:, None], images, 1, level, resamples, seed)
+    return float(low[0]), float(high[0])
+
+
+def pointwise_interval(
+    statistics: Callable[[Array], Array],
+    images: int,
+    count: int,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Array:
+    """As :func:`interval`, of *count* statistics at once, each for itself; shape ``(2, count)``."""
+    result = np.full((2, count), np.nan)
+    if images >= FEWEST_IMAGES:
+        values = np.concatenate([statistics(drawn) for drawn in _draws(images, resamples, seed)])
+        finite = np.isfinite(values)
+        known = finite.mean(0) >= 1 - LOST_SHARE
+        if known.any():
+            kept = np.where(finite, values, np.nan)[:, known]
+            result[:, known] = np.nanquantile(kept, _tails(images, level), axis=0)
+    return result
+
+
+def _draws(images: int, resamples: int, seed: int) -> Iterator[Array]:
+    """All resamples at once, or of very many images some at a time, for the memory."""
+    if images * resamples <= LARGEST:
+        yield weights(images, resamples, seed)
+    else:
+        rng, size = np.random.default_rng(seed), max(1, LARGEST // images)
+        for done in range(0, resamples, size):
+            yield rng.multinomial(images, np.full(images, 1 / images), min(size, resamples - done)) / images
+
+
+@lru_cache(maxsize=4)
+def weights(images: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
+    """Share of each image in each resample; resamples×images, read-only. The same arguments draw the same images."""
+    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples) / images
+    drawn.setflags(write=False)
+    return drawn
+
+
+def _tails(images: int, level: float) -> tuple[float, float]:
+    """The two quantiles of the resamples that are *level* apart, with Student's t for the normal's tail."""
+    from scipy.special import ndtr, stdtrit
+
+    t = stdtrit(images - 1, (1 + level) / 2) * np.sqrt(images / (images - 1))
+    return float(ndtr(-t)), float(ndtr(t))

@@ -1,0 +1,136 @@
+"""Two codecs to compare: their curves over the images that both have.
+
+Either may be a published one, ``published:vtm``, which is of means: then the other's curve is of all of its images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hvqbench.analysis.curves import Curve, mean_curve, the_dataset
+from hvqbench.errors import HvqbenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class CurvePair:
+    """The curves of *anchor* and *test* over the same images, and what had to be done for that, as flags."""
+
+    anchor: Curve
+    test: Curve
+    dataset: str
+    images: int
+    flags: tuple[str, ...]
+
+
+class Curves:
+    """The curves in a table of results, each made once, however many comparisons it is part of."""
+
+    def __init__(self, results: pd.DataFrame) -> None:
+        self.results = results
+        self._groups = results.groupby(["dataset", "codec"], sort=False).indices if len(results) else {}
+        self._made: dict[tuple[str, str, str], Curve] = {}
+
+    def get(self, codec: str, metric: str, dataset: str) -> Curve:
+        """The curve of *codec*, measured, or published where its name says so."""
+        place = (codec, metric, dataset)
+        if place not in self._made:
+            self._made[place] = self._make(*place)
+        return self._made[place]
+
+    def _make(self, codec: str, metric: str, dataset: str) -> Curve:
+        from hvqbench.curves.library import is_published, published_curve
+
+        if is_published(codec):
+            return published_curve(codec, metric, dataset)
+        own = self._groups.get((dataset, codec))
+        rows = self.results if own is None else self.results.iloc[own]  # of all rows it says which codecs there are
+        return mean_curve(rows, codec, metric, dataset)
+
+
+def curve_pair(
+    results: pd.DataFrame | Curves, codec: str, anchor: str, metric: str, dataset: str | None = None
+) -> CurvePair:
+    """The curves of *codec* and *anchor*, over the images that both have; see :func:`hvqbench.analysis.bd_rate`."""
+    from hvqbench.curves.library import is_published
+
+    curves = results if isinstance(results, Curves) else Curves(results)
+    if dataset is None or not (is_published(anchor) and is_published(codec)):
+        dataset = the_dataset(curves.results, dataset)
+    first, second = (curves.get(name, metric, dataset) for name in (anchor, codec))
+    said: list[str] = []
+    if first.published or second.published:
+        measured = [curve for curve in (first, second) if not curve.published]
+        images = len(measured[0].images) if measured else 0
+        said = ["published", *(["part_of_set"] if any(map(_is_part, measured)) else [])]
+    else:
+        common = sorted(set(first.images) & set(second.images))
+        images = len(common)
+        if any(len(curve.images) != images for curve in (first, second)):
+            said = ["images_differ"]
+            first, second = first.of(common), second.of(common)
+    if first.version and second.version and first.version != second.version:
+        said.append("versions_differ")
+    return CurvePair(first, second, dataset, images, tuple(said))
+
+
+def _is_part(curve: Curve) -> bool:
+    """Whether a measured *curve* is of fewer images than its data set has, where the catalog knows that."""
+    from hvqbench.catalog import dataset_files
+    from hvqbench.data import read_manifest
+
+    files = dataset_files()
+    return curve.dataset in files and len(curve.images) < read_manifest(files[curve.dataset]).images
+
+
+def comparisons(
+    results: pd.DataFrame,
+    anchor: str,
+    metrics: Sequence[str],
+    dataset: str | None = None,
+    published: Sequence[str] = (),
+) -> Iterator[tuple[str, str, str]]:
+    """Data set, metric and codec of everything that can be compared with *anchor*.
+
+    All data sets that have the anchor are taken unless one is named. *published* are codecs to compare as well, where
+    they have a curve; the anchor may be published too.
+    """
+    from hvqbench.curves.library import PREFIX, has_curve, is_published
+
+    extra = [PREFIX + name.removeprefix(PREFIX) for name in published]
+    for name in _datasets(results, anchor, metrics, dataset):
+        measured = list(results.loc[results["dataset"] == name, "codec"].unique())
+        for metric in metrics:
+            if not is_published(anchor) or has_curve(anchor, metric, name):
+                codecs = [*measured, *(codec for codec in extra if has_curve(codec, metric, name))]
+                yield from ((name, metric, codec) for codec in codecs if codec != anchor)
+
+
+def _datasets(results: pd.DataFrame, anchor: str, metrics: Sequence[str], dataset: str | None) -> list[str]:
+    """The data sets on which there is a curve of *anchor*, or *dataset* alone."""
+    from hvqbench.curves.library import extent, find_published, is_published, published_points
+
+    if not is_published(anchor):
+        if dataset is not None:
+            return [the_dataset(results, dataset)]
+        datasets = sorted(results.loc[results["codec"] == anchor, "dataset"].unique())
+        if not datasets:
+            known = ", ".join(sorted(results["codec"].unique()))
+            raise HvqbenchError(f"the results have no codec {anchor!r}: they have {known}; run it first")
+        return datasets
+    codecs = find_published([anchor])
+    if len(codecs) > 1:
+        raise HvqbenchError(
+            f"{anchor} is {len(codecs)} published curves, an anchor is one: name one of {', '.join(codecs)}"
+        )
+    own = [point for point in published_points() if point.codec == codecs[0]]
+    wanted = {dataset} if dataset else set(results["dataset"]) or {point.dataset for point in own}
+    datasets = sorted({point.dataset for point in own if point.metric in metrics and point.dataset in wanted})
+    if not datasets:
+        asked = f"{', '.join(metrics)} on {', '.join(sorted(wanted))}"
+        raise HvqbenchError(f"no published curve of {codecs[0]} in {asked}: there is {extent(own)}; choose among these")
+    return datasets

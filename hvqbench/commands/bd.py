@@ -1,0 +1,59 @@
+"""Codecs compared at equal quality: ``bd``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvqbench.commands.options import PLAIN, CatalogOption, Json, Results, split, use_catalog
+from hvqbench.errors import HvqbenchError
+
+app = typer.Typer(**PLAIN)
+
+
+@app.command()
+def bd(
+    metric: Annotated[list[str], typer.Option("--metric", help="Metric ids; commas or repeat.")],
+    anchor: Annotated[
+        str | None, typer.Option("--anchor", help="The codec to compare with; published:NAME too.")
+    ] = None,
+    codec: Annotated[list[str] | None, typer.Option("--codec", help="Only these; published:NAME too.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Only this data set.")] = None,
+    method: Annotated[str, typer.Option("--method", help="Interpolation: akima, pchip or cubic.")] = "akima",
+    per_image: Annotated[bool, typer.Option("--per-image", help="Image by image, and three averages.")] = False,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Codecs by metrics; all against all without anchor.")
+    ] = False,
+    gap: Annotated[bool, typer.Option("--gap", help="Each point's rate over the anchor's curve.")] = False,
+    at_rate: Annotated[bool, typer.Option("--at-rate", help="Change of the metric at equal rate.")] = False,
+    figure: Annotated[Path | None, typer.Option("--figure", help="File for a figure of rate over quality.")] = None,
+    results: Results = Path("results"),
+    json: Json = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """BD-rate: the change of rate at equal quality. With published curves: of their means."""
+    use_catalog(catalog)
+    from hvqbench.analysis.views import Comparison
+
+    if per_image + matrix + gap + at_rate + (figure is not None) > 1:
+        raise HvqbenchError("--per-image, --matrix, --gap, --at-rate and --figure are views of their own: give one")
+    pairs = Comparison(
+        results, anchor, split(metric, "metric"), split(codec, "codec") if codec else (), dataset, method
+    )
+    if figure is not None:
+        view = pairs.over_quality(figure)
+    elif per_image:
+        view = pairs.images()
+    elif matrix:
+        view = pairs.matrix()
+    elif gap:
+        view = pairs.gaps()
+    elif at_rate:
+        view = pairs.at_rate()
+    else:
+        view = pairs.rates()
+    typer.echo(view.json if json else view.text)
+    if view.nothing:
+        raise typer.Exit(1)

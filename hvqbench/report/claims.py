@@ -1,0 +1,73 @@
+"""``claims.json``: every number of a report, and the rows of the results that it comes from.
+
+::
+
+    {"groups": {"kodak/hypervq/0.4": ["<key of a row>", ...]},
+     "claims": [{"table": "bd-rate", "where": {"dataset": "kodak", "codec": "hypervq", ...},
+                 "values": {"bd_rate_percent": -12.3, ...}, "from": ["kodak/hypervq/0", ...]}]}
+
+A key is the sha256 of all that can change a row's numbers (``docs/results.md``), so that a number of a paper leads to
+the rows, and these to bitstreams, commands and versions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from hvqbench.report.table import Table, is_numeric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMING = ("dataset", "metric", "codec", "anchor", "point_name", "point", "tokenizer", "variant", "flags")
+"""Columns that say what a row of a table is about; all other numbers are claims."""
+
+
+def claims(results: pd.DataFrame, tables: Iterable[Table]) -> str:
+    """The claims of *tables*, as JSON."""
+    groups = _groups(results)
+    found = [claim for table in tables for claim in _of_table(table, groups)]
+    used = {name for claim in found for name in claim["from"]}
+    content = {"groups": {name: keys for name, keys in groups.items() if name in used}, "claims": found}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _groups(results: pd.DataFrame) -> dict[str, list[str]]:
+    """The keys of the finished rows of each data set, codec and point; the names of images where rows have no key."""
+    done = results[results["status"].isin(["ok", "set"])]
+    column = "key" if "key" in done.columns else "image"
+    return {
+        f"{dataset}/{codec}/{point:g}": sorted(map(str, rows[column]))
+        for (dataset, codec, point), rows in done.groupby(["dataset", "codec", "point"], sort=True)
+    }
+
+
+def _of_table(table: Table, groups: dict[str, list[str]]) -> list[dict[str, Any]]:
+    frame = table.frame
+    numbers = [name for name in frame.columns if name not in NAMING and is_numeric(frame[name])]
+    named = [name for name in NAMING if name in frame.columns]
+    claims = []
+    for row in frame.to_dict("records"):
+        values = {name: _plain(row[name]) for name in numbers if _plain(row[name]) is not None}
+        if values:
+            where = {name: _plain(row[name]) for name in named}
+            claims.append({"table": table.name, "where": where, "values": values, "from": _sources(row, groups)})
+    return claims
+
+
+def _sources(row: dict[Any, Any], groups: dict[str, list[str]]) -> list[str]:
+    if "dataset" not in row:
+        return []
+    places = [f"{row['dataset']}/{row[name]}/" for name in ("codec", "anchor") if name in row]
+    point = f"{row['point']:g}" if isinstance(row.get("point"), float | int) else None
+    own = [(name, place) for name in groups for place in places if name.startswith(place)]
+    return [name for name, place in own if point in (None, name.removeprefix(place))]
+
+
+def _plain(value: Any) -> Any:
+    """A value for JSON, which knows neither numpy's numbers nor NaN."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

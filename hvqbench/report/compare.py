@@ -1,0 +1,247 @@
+"""Codecs side by side on the same images: what is shown, from kept bitstreams where there are any, else by encoding.
+
+Every picture is what another process decoded from the bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hvqbench.bench.executor import Process, threads_per_process
+from hvqbench.bench.plan import Entry, check_device, find_codec
+from hvqbench.bench.store import Store, read_results
+from hvqbench.bench.task import Decoded
+from hvqbench.errors import HvqbenchError, UnavailableError, closest
+from hvqbench.rate_control import Target, UnreachableError, find_point
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hvqbench.codec import Image
+    from hvqbench.data import Dataset, ImageFile
+
+NEAR = 0.1
+"""A kept stream this near a rate, relatively, serves for it; else one is made."""
+
+USUAL = ("psnr", "lpips-alex", "dists")
+"""The metrics named below a picture, where kept rows have them; the first one always."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One picture of a sheet.
+
+    Parameters
+    ----------
+    image
+        The image's name in the data set.
+    codec
+        Empty for the original.
+    how
+        ``kept`` for a decoded bitstream of the results, ``encoded`` for one made now.
+    """
+
+    image: str
+    pixels: Image = field(repr=False)
+    codec: str = ""
+    point_name: str = ""
+    point: float = math.nan
+    bpp: float = math.nan
+    values: Mapping[str, float] = field(default_factory=dict)
+    how: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """All but the pixels, for JSON."""
+        content = {name: value for name, value in asdict(self).items() if name != "pixels"}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
+
+
+def shots(
+    codecs: Sequence[str],
+    dataset: str | Path,
+    images: Sequence[str] = (),
+    *,
+    bpp: float | None = None,
+    metrics: Sequence[str] = (),
+    results: Path = Path("results"),
+    device: str = "cpu",
+) -> list[list[Shot]]:
+    """For each image the original, and what each codec makes of it at nearly the same rate.
+
+    Parameters
+    ----------
+    codecs
+        Ids or paths, each with ``@POINT`` for a given operating point.
+    dataset, images
+        A data set's id, a folder or an image; and the names of images in it, by default the first.
+    bpp
+        The rate to be matched; by default the one at which kept streams of the codecs are nearest to each other.
+    metrics
+        What to name below the pictures; by default those of :data:`USUAL` that the kept rows have.
+
+    Raises
+    ------
+    HvqbenchError
+        An unknown codec, data set, image or metric; no rate to match.
+    UnavailableError
+        A codec cannot run here.
+    """
+    from hvqbench.data import load_dataset
+
+    check_device(device)
+    data = load_dataset(dataset)
+    chosen = _images(data, images)
+    wanted = [_codec_and_point(name) for name in codecs]
+    entries = {name: _ready(name) for name, _ in wanted}
+    rows = _kept(results, data.id, [entry.spec.id for entry in entries.values()])
+    decoder = Process("decoder", threads_per_process(1))
+    sheet = []
+    try:
+        for file in chosen:
+            own = rows[rows["image"] == file.name]
+            names = list(metrics) or [m for m in USUAL if m == USUAL[0] or (m in own and own[m].notna().any())]
+            maker = _Maker(file, own, Store(results), decoder, bpp, names, device)
+            sheet.append([Shot(file.name, maker.original), *maker.make([(entries[n], p) for n, p in wanted])])
+    finally:
+        decoder.close()
+    return sheet
+
+
+class _Maker:
+    """The shots of one image; *rows* are its kept ones."""
+
+    def __init__(
+        self,
+        file: ImageFile,
+        rows: pd.DataFrame,
+        store: Store,
+        decoder: Process,
+        bpp: float | None,
+        metrics: Sequence[str],
+        device: str,
+    ) -> None:
+        self.file, self.rows, self.store, self.decoder = file, rows, store, decoder
+        self.bpp, self.metrics, self.device = bpp, metrics, device
+        self.original = file.read()
+
+    def make(self, wanted: Sequence[tuple[Entry, float | None]]) -> Iterator[Shot]:
+        target = self.bpp if self.bpp is not None else self._common_rate(wanted)
+        for entry, point in wanted:
+            row = self._row(entry, point, target)
+            data = self.store.stream(row["bitstream_sha256"]) if row is not None else None
+            if row is not None and data is not None:
+                decoded: Decoded = self.decoder.call(entry.source, self.device, data)
+                if decoded.digest == row["digest"]:
+                    # The row's values are of the pixels that it was measured on: another machine's may differ a bit.
+                    known = row if decoded.sha256 == row["reconstruction_sha256"] else {}
+                    yield self._shot(entry, row["point"], len(data), decoded, "kept", known)
+                    continue
+            yield self._encode(entry, point, target)
+
+    def _common_rate(self, wanted: Sequence[tuple[Entry, float | None]]) -> float | None:
+        """The rate of the kept stream of one codec to which the others' are nearest."""
+        groups = []
+        for entry, point in wanted:
+            own = self.rows[self.rows["codec"] == entry.spec.id]
+            rates = own.loc[own["point"] == point, "bpp"] if point is not None else own["bpp"]
+            if len(rates):
+                groups.append([float(rate) for rate in rates])
+        if not groups:
+            return None
+
+        def gap(rate: float) -> float:
+            return sum(min(abs(math.log(other / rate)) for other in group) for group in groups)
+
+        return min(groups[0], key=gap)
+
+    def _row(self, entry: Entry, point: float | None, target: float | None) -> Mapping[Any, Any] | None:
+        """The kept row that serves."""
+        own = self.rows[self.rows["codec"] == entry.spec.id]
+        if point is not None:
+            own = own[own["point"] == point]
+        if own.empty or (point is None and target is None):
+            return None
+        if point is not None:
+            return own.to_dict("records")[0]
+        best = min(own.to_dict("records"), key=lambda row: abs(math.log(row["bpp"] / target)))
+        near = abs(math.log(best["bpp"] / target)) <= math.log1p(NEAR) if target else False
+        # Of a rate that nobody named, the nearest that there is.
+        return best if near or self.bpp is None else None
+
+    def _encode(self, entry: Entry, point: float | None, target: float | None) -> Shot:
+        codec = entry.codec
+        assert codec is not None
+        if point is None and target is None:
+            raise HvqbenchError(
+                f"{self.file.name}: there is no kept stream to take a rate from: name one with --bpp 0.1, or a point "
+                f"with {entry.spec.id}@{codec.spec.points[0]:g}"
+            )
+        codec.prepare(self.device)
+        if point is None:
+            assert target is not None
+            try:
+                trial = find_point(codec, self.original, Target("bpp", target)).trial
+                point, data = trial.point, trial.stream.data
+            except UnreachableError as error:
+                raise HvqbenchError(
+                    f"{error}; name another rate with --bpp, or a point with {codec.id}@POINT"
+                ) from None
+        else:
+            data = codec.encode(self.original, point).data
+        decoded: Decoded = self.decoder.call(entry.source, self.device, data)
+        return self._shot(entry, point, len(data), decoded, "encoded", {})
+
+    def _shot(
+        self, entry: Entry, point: float, size: int, decoded: Decoded, how: str, known: Mapping[Any, Any]
+    ) -> Shot:
+        from hvqbench.metrics import load_metric
+
+        height, width = self.original.shape[:2]
+        values = {}
+        for name in self.metrics:
+            value = known.get(name, math.nan)
+            values[name] = float(value) if value == value else load_metric(name)(self.original, decoded.image)
+        rate = 8 * size / (width * height)
+        return Shot(self.file.name, decoded.image, entry.spec.id, entry.spec.point_name, point, rate, values, how)
+
+
+def _images(data: Dataset, names: Sequence[str]) -> list[ImageFile]:
+    known = {file.name: file for file in data.images}
+    for name in names:
+        if name not in known:
+            hint = closest(name, known)
+            raise HvqbenchError(
+                f"{data.id} has no image {name!r}: {hint}it has {len(known)}, like {next(iter(known))!r}"
+            )
+    return [known[name] for name in names] or list(data.images[:1])
+
+
+def _codec_and_point(name: str) -> tuple[str, float | None]:
+    """``hypervq@0.8`` as a codec and a point."""
+    codec, at, point = name.rpartition("@")
+    try:
+        return (codec, float(point)) if at else (name, None)
+    except ValueError:
+        raise HvqbenchError(f"{name!r}: {point!r} is no point; write it like hypervq@0.8") from None
+
+
+def _ready(name: str) -> Entry:
+    entry = find_codec(name)
+    if (reason := entry.unavailable()) or entry.codec is None:
+        raise UnavailableError(f"codec {entry.spec.id} cannot run here: {reason or entry.broken}")
+    return entry
+
+
+def _kept(results: Path, dataset: str, codecs: Sequence[str]) -> pd.DataFrame:
+    """The finished rows of those codecs; none where there are no results."""
+    import pandas as pd
+
+    try:
+        rows = read_results(results)
+    except HvqbenchError:
+        return pd.DataFrame(columns=["codec", "image", "point", "bpp"])
+    return rows[(rows["dataset"] == dataset) & rows["codec"].isin(list(codecs)) & (rows["status"] == "ok")]

@@ -1,0 +1,321 @@
+// The rate-distortion chart: Vega-Lite draws it, the legend and the tools around it are plain buttons.
+"use strict";
+
+const chart = { metric: null, hidden: new Set(), log: true, bands: true, domain: null, view: null };
+const MANY = 12; // with more codecs than this, those with a single point start hidden
+
+function curvesNow() {
+  return data.datasets[dataset]?.[chart.metric] ?? [];
+}
+
+/** A colour of the style sheet, as the chart needs it: resolved for the theme. */
+function colour(name) {
+  const probe = make("i", { style: `color: var(${name})` });
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+const inked = (value) => (value === "ink" ? colour("--ink") : value);
+
+function chartRows(curves) {
+  const { decimals } = data.metrics[chart.metric];
+  return curves.flatMap((curve) =>
+    curve.bpp.map((bpp, i) => ({
+      codec: curve.codec,
+      bpp,
+      value: curve.values[i],
+      low: curve.low[i],
+      high: curve.high[i],
+      alone: curve.bpp.length === 1,
+      setting: curve.points[i] === null ? "as published" : `${curve.unit} ${curve.points[i]}`.trim(),
+      rate: `${bpp.toFixed(4)} bpp`,
+      score: number(curve.values[i], decimals),
+      interval: curve.low[i] === null ? "none" : `${number(curve.low[i], decimals)} to ${number(curve.high[i], decimals)}`,
+      images: curve.images || "unknown",
+    })),
+  );
+}
+
+/** 1, 2 and 5 of each decade, or every whole step where little of a decade is shown. */
+function logTicks(curves) {
+  const rates = chart.domain?.bpp ?? curves.flatMap((curve) => curve.bpp);
+  const [low, high] = [Math.min(...rates) / 1.3, Math.max(...rates) * 1.3];
+  const steps = high / low > 8 ? [1, 2, 5] : [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9];
+  const ticks = [];
+  for (let decade = Math.floor(Math.log10(low)); decade <= Math.ceil(Math.log10(high)); decade++)
+    ticks.push(...steps.map((step) => Number((step * 10 ** decade).toPrecision(3))).filter((t) => t >= low && t <= high));
+  return ticks;
+}
+
+function chartSpec(curves, width) {
+  const metric = data.metrics[chart.metric];
+  const codecs = curves.map((curve) => curve.codec);
+  const looks = codecs.map((codec) => data.codecs[codec]);
+  const scale = (range) => ({ domain: codecs, range });
+  const [ink, muted, line] = ["--ink", "--muted", "--line"].map(colour);
+  const narrow = width < 560;
+  const x = {
+    field: "bpp",
+    type: "quantitative",
+    title: "bits per pixel",
+    scale: { type: chart.log ? "log" : "linear", nice: false, padding: 16, domain: chart.domain?.bpp, ...(chart.log ? {} : { zero: false }) },
+    axis: { tickCount: narrow ? 5 : 8, format: "~g", labelOverlap: "greedy", ...(chart.log ? { values: logTicks(curves) } : {}) },
+  };
+  const y = {
+    field: "value",
+    type: "quantitative",
+    title: `${metric.title}${metric.unit ? ` (${metric.unit})` : ""}, ${metric.higher ? "higher" : "lower"} is better`,
+    scale: { zero: false, nice: false, padding: 16, domain: chart.domain?.value },
+    axis: { tickCount: 6, format: "~g" },
+  };
+  const color = { field: "codec", scale: scale(looks.map((look) => inked(look.colour))), legend: null };
+  const faint = { condition: { test: "focus && datum.codec !== focus", value: 0.15 }, value: 1 };
+  const tooltip = [
+    { field: "codec", title: "codec" },
+    { field: "setting", title: "setting" },
+    { field: "rate", title: "rate" },
+    { field: "score", title: chart.metric },
+    { field: "interval", title: "95 % interval" },
+    { field: "images", title: "images" },
+  ];
+  const rows = chartRows(curves);
+  const of = (alone) => rows.filter((row) => row.low !== null && row.alone === alone);
+  const bands = [
+        {
+          data: { values: of(false) },
+          mark: { type: "area", clip: true },
+          encoding: {
+            ...{ x, y: { ...y, field: "low" }, y2: { field: "high" }, color, detail: { field: "codec" } },
+            opacity: { condition: { test: "focus && datum.codec !== focus", value: 0.02 }, value: 0.13 },
+          },
+        },
+        {
+          data: { values: of(true) },
+          mark: { type: "rule", clip: true, strokeWidth: 1.5 },
+          encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, color, opacity: faint },
+        },
+  ].filter((layer) => chart.bands && layer.data.values.length);
+  return {
+    width: "container",
+    height: narrow ? 320 : 440,
+    autosize: { type: "fit", contains: "padding" },
+    background: null,
+    params: [{ name: "focus", value: "" }],
+    data: { values: rows },
+    layer: [
+      ...bands,
+      {
+        mark: { type: "line", clip: true, strokeWidth: 2, strokeCap: "round", strokeJoin: "round" },
+        encoding: {
+          ...{ x, y, color, opacity: faint, order: { field: "bpp" } },
+          strokeDash: { field: "codec", scale: scale(looks.map((look) => look.dash)), legend: null },
+        },
+      },
+      {
+        mark: { type: "point", clip: true, filled: true, strokeWidth: 1.2 },
+        encoding: {
+          ...{ x, y, color, opacity: faint },
+          shape: { field: "codec", scale: scale(looks.map((look) => look.shape)), legend: null },
+          stroke: { value: colour("--bg") },
+          size: { condition: { param: "hover", empty: false, value: 210 }, value: 80 },
+        },
+      },
+      {
+        // Unseen and larger, so that a pointer or a finger finds a point.
+        params: [
+          { name: "hover", select: { type: "point", fields: ["codec", "bpp"], on: "pointerover", clear: "pointerout" } },
+          // Fingers scroll the page; zooming has buttons.
+          ...(matchMedia("(pointer: fine)").matches
+            ? [{ name: "brush", select: { type: "interval", mark: { fill: muted, fillOpacity: 0.15, stroke: muted } } }]
+            : []),
+        ],
+        mark: { type: "circle", clip: true, size: 500, opacity: 0 },
+        encoding: { x, y, tooltip, detail: { field: "codec" } },
+      },
+    ],
+    config: {
+      font: getComputedStyle(document.body).fontFamily,
+      axis: {
+        ...{ labelColor: muted, titleColor: ink, gridColor: line, domainColor: muted, tickColor: muted },
+        ...{ labelFontSize: 12, titleFontSize: 13, titleFontWeight: 500, titlePadding: 10, labelPadding: 6, tickSize: 4 },
+      },
+      view: { stroke: null },
+    },
+  };
+}
+
+let turn = 0;
+
+async function drawChart() {
+  const place = find("chart");
+  if (!place) return;
+  const curves = curvesNow().filter((curve) => !chart.hidden.has(curve.codec));
+  const metric = data.metrics[chart.metric];
+  const mine = ++turn; // a later call must not be overtaken by an earlier one
+  find("chart-room").hidden = !metric;
+  if (!metric) return;
+  chart.view?.finalize();
+  chart.view = null;
+  place.setAttribute(
+    "aria-label",
+    `${metric.title} over bits per pixel on ${dataset}: ${curves.map((curve) => curve.codec).join(", ") || "no codec"}. ` +
+      "The numbers are in the table Operating points.",
+  );
+  describeChart(curves, metric);
+  if (!curves.length) {
+    place.replaceChildren(make("p", { class: "empty", text: "Every codec is hidden: choose one in the legend." }));
+    return;
+  }
+  const embedded = await vegaEmbed(place, chartSpec(curves, place.clientWidth), {
+    ...{ actions: false, renderer: "svg", ast: false, tooltip: { theme: isDark() ? "dark" : "light" }, mode: "vega-lite" },
+  });
+  if (mine !== turn) return embedded.finalize();
+  chart.view = embedded.view;
+  watchBrush(embedded.view);
+}
+
+function isDark() {
+  const theme = document.documentElement.dataset.theme;
+  return theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+}
+
+function describeChart(curves, metric) {
+  const counts = [...new Set(curves.map((curve) => curve.images).filter(Boolean))];
+  const single = curves.filter((curve) => curve.bpp.length === 1).length;
+  const parts = [];
+  if (counts.length) {
+    const [least, most] = [Math.min(...counts), Math.max(...counts)];
+    parts.push(`Mean over ${least === most ? most : `${least} to ${most}`} image${most === 1 ? "" : "s"} of ${dataset}.`);
+  }
+  if (chart.bands && curves.some((curve) => curve.low.some((low) => low !== null))) parts.push("Bands: 95 % interval over the images.");
+  if (curves.some((curve) => data.codecs[curve.codec].kind === "classic")) parts.push("Dashed: classic codecs.");
+  if (curves.some((curve) => data.codecs[curve.codec].kind === "published")) parts.push("Dotted: published by others.");
+  if (single) parts.push(`${single} codec${single === 1 ? " has" : "s have"} one operating point: a mark without a line.`);
+  find("chart-says").textContent = parts.join(" ");
+}
+
+/** Drag a rectangle to zoom in on it. */
+function watchBrush(view) {
+  if (!matchMedia("(pointer: fine)").matches) return; // then there is no brush
+  let last = null;
+  view.addSignalListener("brush", (_, value) => (last = value));
+  find("chart").onpointerup = () =>
+    setTimeout(() => {
+      if (last?.bpp && last?.value && Math.abs(last.bpp[1] - last.bpp[0]) > 0 && last.value[1] !== last.value[0]) {
+        const sorted = (range) => [...range].sort((a, b) => a - b);
+        chart.domain = { bpp: sorted(last.bpp), value: sorted(last.value) };
+        drawChart();
+      }
+      last = null;
+    });
+}
+
+/** Zoom about the middle: a factor below 1 shows less. */
+function zoomChart(factor) {
+  if (!chart.view) return;
+  const around = ([low, high], log) => {
+    const [a, b] = log ? [Math.log(low), Math.log(high)] : [low, high];
+    const ends = [(a + b) / 2 - ((b - a) / 2) * factor, (a + b) / 2 + ((b - a) / 2) * factor];
+    return log ? ends.map(Math.exp) : ends;
+  };
+  chart.domain = {
+    bpp: around(chart.view.scale("x").domain(), chart.log),
+    value: around(chart.view.scale("y").domain(), false),
+  };
+  if (!chart.log) chart.domain.bpp[0] = Math.max(chart.domain.bpp[0], 0);
+  drawChart();
+}
+
+function mark(codec) {
+  const { colour: hue, dash, shape, points } = data.codecs[codec];
+  const fill = hue === "ink" ? "var(--ink)" : hue;
+  const line = points > 1 ? `<path d="M-14,0H14" stroke="${fill}" stroke-width="2.2" stroke-dasharray="${dash.join(" ")}"/>` : "";
+  return `<svg viewBox="-15 -8 30 16" width="30" height="16" aria-hidden="true">${line}<path transform="scale(5.2)" d="${shape}" fill="${fill}" stroke="var(--bg)" stroke-width=".2"/></svg>`;
+}
+
+function drawLegend() {
+  const codecs = curvesNow().map((curve) => curve.codec);
+  codecs.sort((a, b) => Object.keys(data.codecs).indexOf(a) - Object.keys(data.codecs).indexOf(b));
+  find("legend").replaceChildren(
+    ...codecs.map((codec) => {
+      const button = make("button", { type: "button", "aria-pressed": String(!chart.hidden.has(codec)), title: data.codecs[codec].summary });
+      button.dataset.codec = codec;
+      button.innerHTML = mark(codec);
+      button.append(make("span", { text: codec }));
+      return make("li", {}, button);
+    }),
+  );
+}
+
+function hide(change) {
+  change();
+  for (const button of find("legend").querySelectorAll("button"))
+    button.setAttribute("aria-pressed", String(!chart.hidden.has(button.dataset.codec)));
+  drawChart();
+}
+
+function startCurves() {
+  const names = Object.keys(data.codecs);
+  const several = names.filter((name) => data.codecs[name].points > 1);
+  if (names.length > MANY && several.length > 1)
+    for (const name of names) if (data.codecs[name].points < 2) chart.hidden.add(name);
+
+  const legend = find("legend");
+  legend.addEventListener("click", (event) => {
+    const codec = event.target.closest("button")?.dataset.codec;
+    if (codec && event.detail < 2)
+      hide(() => (chart.hidden.has(codec) ? chart.hidden.delete(codec) : chart.hidden.add(codec)));
+  });
+  legend.addEventListener("dblclick", (event) => {
+    const codec = event.target.closest("button")?.dataset.codec;
+    if (codec) hide(() => (chart.hidden = new Set(names.filter((name) => name !== codec))));
+  });
+  const focus = (event) => {
+    const codec = event.target.closest?.("button")?.dataset.codec ?? "";
+    chart.view?.signal("focus", chart.hidden.has(codec) ? "" : codec).runAsync();
+  };
+  for (const kind of ["pointerover", "focusin"]) legend.addEventListener(kind, focus);
+  for (const kind of ["pointerleave", "focusout"])
+    legend.addEventListener(kind, () => chart.view?.signal("focus", "").runAsync());
+
+  find("all").addEventListener("click", () => hide(() => chart.hidden.clear()));
+  find("none-shown").addEventListener("click", () => hide(() => (chart.hidden = new Set(names))));
+  toggle(find("log"), (on) => ((chart.log = on), (chart.domain = null), drawChart()));
+  toggle(find("bands"), (on) => ((chart.bands = on), drawChart()));
+  find("chart-in").addEventListener("click", () => zoomChart(0.7));
+  find("chart-out").addEventListener("click", () => zoomChart(1 / 0.7));
+  find("chart-reset").addEventListener("click", () => ((chart.domain = null), drawChart()));
+  find("chart-save").addEventListener("click", async () => {
+    const svg = await chart.view?.toSVG();
+    if (svg) make("a", { download: `${dataset}-${chart.metric}.svg`, href: `data:image/svg+xml,${encodeURIComponent(svg)}` }).click();
+  });
+
+  const press = choice(find("metrics"), (metric) => {
+    chart.metric = metric;
+    chart.domain = null;
+    press(metric);
+    drawLegend();
+    drawChart();
+  });
+  document.addEventListener("dataset", () => {
+    const metrics = Object.keys(data.datasets[dataset] ?? {});
+    find("metrics").replaceChildren(
+      ...metrics.map((id) => make("button", { type: "button", "data-value": id, text: id, title: data.metrics[id].summary })),
+    );
+    if (!metrics.includes(chart.metric)) chart.metric = metrics[0];
+    chart.domain = null;
+    press(chart.metric);
+    drawLegend();
+    drawChart();
+  });
+  document.addEventListener("theme", drawChart);
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) drawChart(); // a phone's address bar changes the height only
+    width = innerWidth;
+  });
+}
+
+if (find("chart")) startCurves();

@@ -1,0 +1,258 @@
+"""The picture room of a data set: which images and decodes it has, each made from its kept bitstream.
+
+Codecs that restore the same pixels share one picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hvqbench.codec import Image, image_digest
+from hvqbench.errors import HvqbenchError
+from hvqbench.files import atomic_write
+from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, error_map, picture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hvqbench.bench.store import Store
+    from hvqbench.data import ImageFile
+
+POINTS = 3
+"""Operating points of a codec in the room, at most: those that most of the others come near to in rate."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A decode that the room could show: a finished row of the results."""
+
+    image: str
+    codec: str
+    point: float
+    row: Mapping[str, Any]
+
+
+@dataclass
+class Room:
+    """The pictures of one data set, as the page's script takes them; ``src`` and ``map`` are keys of :class:`Blobs`."""
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    decodes: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def make_room(results: pd.DataFrame, dataset: str, metrics: Sequence[str], streams: Path | None, blobs: Blobs) -> Room:
+    """The room of *dataset*: as many of its images as fit into what *blobs* still takes, each with all its decodes.
+
+    Parameters
+    ----------
+    results
+        Rows as :func:`hvqbench.read_results` returns them.
+    streams
+        The folder of the results, or its ``_streams``; None for no pictures.
+    """
+    from hvqbench.bench.store import Store
+
+    room = Room()
+    ok = results[(results["status"] == "ok") & (results["dataset"] == dataset)]
+    if ok.empty:
+        return room
+    if streams is None:
+        room.notes.append("The report was made without the folder of the bitstreams, so there are no pictures.")
+        return room
+    files = _originals(dataset, room)
+    names = [name for name in spread(sorted(ok["image"].unique())) if name in files]
+    if not names:
+        return room
+    studio = Studio(Store(streams.parent if streams.name == "_streams" else streams), room)
+    wanted = _wanted(ok)
+    for name in names:
+        of_image = [item for item in wanted if item.image == name]
+        if not _add_image(room, blobs, studio, files[name], of_image, metrics):
+            break
+        sizes = f"{blobs.size / 1e6:.1f} of {blobs.budget / 1e6:.1f} MB"
+        sys.stderr.write(f"hvqbench: pictures of {dataset} {name}: {len(of_image)} decodes, {sizes}\n")
+    room.images.sort(key=lambda image: str(image["name"]))
+    _say_what_is_left_out(room, ok)
+    return room
+
+
+class Studio:
+    """Decodes what a store kept, and makes pictures of it."""
+
+    def __init__(self, store: Store, room: Room) -> None:
+        from hvqbench.bench.worker import Codecs
+
+        self._store, self._room, self._codecs = store, room, Codecs()
+        self._sources: dict[str, str | None] = {}
+
+    def files(self, item: Wanted, original: Original) -> tuple[bytes, bytes] | None:
+        """Picture and error map of a decode; None, and a note in the room, if it cannot be decoded here."""
+        sha = str(item.row["reconstruction_sha256"])
+        kept = [cached(f"{sha}-{original.sha}-{what}") for what in ("picture", "map")]
+        if all(path.is_file() for path in kept):
+            return kept[0].read_bytes(), kept[1].read_bytes()
+        decoded = self._decode(item)
+        if decoded is None:
+            return None
+        if decoded.shape != original.pixels.shape:
+            self._note(f"{item.codec}: decodes {item.image} to another size than the original's.")
+            return None
+        made = picture(original.cut(decoded)), error_map(original.cut(original.pixels), original.cut(decoded))
+        if image_digest(decoded) == sha:
+            for path, data in zip(kept, made, strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                atomic_write(path, data)
+        else:
+            self._note(f"{item.codec}: decoded here, some pixels differ from those that were measured.")
+        return made
+
+    def _decode(self, item: Wanted) -> Image | None:
+        data = self._store.stream(str(item.row.get("bitstream_sha256")))
+        if data is None:
+            self._note(f"{item.codec}: not all of its bitstreams were kept.")
+            return None
+        try:
+            return self._codecs(item.codec, "cpu").decode(data)
+        except Exception as error:  # an adapter's own, of any kind
+            self._note(f"{item.codec}: cannot be decoded here: {error}")
+            return None
+
+    def _note(self, text: str) -> None:
+        if text not in self._room.notes:
+            self._room.notes.append(text)
+
+
+def spread(names: Sequence[str]) -> list[str]:
+    """*names* in an order whose every beginning is spread over the whole: by the bits of their numbers, reversed.
+
+    >>> spread(["a", "b", "c", "d", "e"])
+    ['a', 'e', 'c', 'b', 'd']
+    """
+    bits = max(len(names) - 1, 1).bit_length()
+    return [names[i] for i in sorted(range(len(names)), key=lambda i: int(f"{i:0{bits}b}"[::-1], 2))]
+
+
+def near_points(rates: Mapping[str, Mapping[float, float]]) -> dict[str, list[float]]:
+    """Up to :data:`POINTS` operating points of each codec: those that most of the others come near to in rate.
+
+    Parameters
+    ----------
+    rates
+        For each codec, its points and their mean rates in bpp.
+
+    >>> near_points({"a": {1: 0.1, 2: 0.2, 3: 1, 4: 4, 5: 9}, "b": {1: 0.15}})["a"]
+    [1, 2, 3]
+    """
+    chosen = {}
+    for codec, own in rates.items():
+        others = [list(theirs.values()) for name, theirs in rates.items() if name != codec]
+        distance = {
+            point: sum(min(abs(math.log(bpp / other)) for other in theirs) for theirs in others)
+            for point, bpp in own.items()
+        }
+        chosen[codec] = sorted(sorted(own, key=lambda point: (distance[point], point))[:POINTS])
+    return chosen
+
+
+def _wanted(ok: pd.DataFrame) -> list[Wanted]:
+    means = ok.groupby(["codec", "point"])["bpp"].mean()
+    rates: dict[str, dict[float, float]] = {}
+    for (codec, point), bpp in zip(means.index, means, strict=True):
+        rates.setdefault(codec, {})[point] = bpp
+    points = near_points(rates)
+    records: list[Any] = ok.to_dict("records")
+    rows = [row for row in records if row["point"] in points[row["codec"]]]
+    return [Wanted(row["image"], row["codec"], row["point"], row) for row in rows]
+
+
+def _originals(dataset: str, room: Room) -> dict[str, ImageFile]:
+    from hvqbench.data import load_dataset
+
+    try:
+        return {file.name: file for file in load_dataset(dataset).images}
+    except HvqbenchError as error:
+        room.notes.append(f"No pictures: the originals are not here. {error}")
+        return {}
+
+
+def _add_image(
+    room: Room, blobs: Blobs, studio: Studio, file: ImageFile, wanted: Sequence[Wanted], metrics: Sequence[str]
+) -> bool:
+    """Put one image with its decodes into the room; False, and nothing is put, if *blobs* cannot take them all."""
+    original = Original(file)
+    try:
+        height, width = original.pixels.shape[:2]
+    except HvqbenchError as problem:
+        room.notes.append(str(problem))
+        return True
+    path = cached(f"{original.sha}-original")
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, picture(original.cut(original.pixels)))
+    files = {original.sha: path.read_bytes()}
+    decodes: list[tuple[Wanted, str, str]] = []
+    for item in wanted:
+        if item.row.get("image_sha256") not in (None, original.sha):
+            continue  # measured on other pixels
+        made = studio.files(item, original)
+        if made is not None:
+            src, error = (hashlib.sha256(data).hexdigest() for data in made)
+            files |= {src: made[0], error: made[1]}
+            decodes.append((item, src, error))
+    if not decodes:
+        return True
+    keys = blobs.add(files)
+    if keys is None:
+        return False
+    shown = original.cut(original.pixels).shape
+    room.images.append(
+        {"name": file.name, "width": shown[1], "height": shown[0], "full": [width, height], "src": keys[original.sha]}
+    )
+    for item, src, error in decodes:
+        values = {name: _number(item.row.get(name)) for name in metrics}
+        room.decodes.append(
+            {
+                "image": item.image,
+                "codec": item.codec,
+                "point": item.point,
+                "bpp": _number(item.row["bpp"]),
+                "bytes": int(item.row["bytes"]),
+                "metrics": {name: value for name, value in values.items() if value is not None},
+                "src": keys[src],
+                "map": keys[error],
+            }
+        )
+    return True
+
+
+def _say_what_is_left_out(room: Room, ok: pd.DataFrame) -> None:
+    points = {(row["codec"], row["point"]) for row in room.decodes}
+    all_points = len(ok[["codec", "point"]].drop_duplicates())
+    images = ok["image"].nunique()
+    if room.images and (len(room.images) < images or len(points) < all_points):
+        room.notes.insert(
+            0,
+            f"In this file: {len(room.images)} of {images} images, spread over the data set, and {len(points)} of "
+            f"{all_points} operating points, those that most other codecs come near to in rate. The rest is left out, "
+            "for its size.",
+        )
+    if any(image["full"] != [image["width"], image["height"]] for image in room.images):
+        room.notes.append(
+            f"Of larger images the middle is shown, up to {SIDE} pixels a side; metrics are of all of it."
+        )
+
+
+def _number(value: Any) -> float | None:
+    """A finite number to six digits, or None."""
+    if value is None or not np.isfinite(float(value)):
+        return None
+    return float(f"{float(value):.6g}")

@@ -1,0 +1,197 @@
+"""The part of the results that a figure or a table is about, and what was asked for and is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hvqbench.errors import HvqbenchError
+from hvqbench.report.spec import Selection
+from hvqbench.report.style import classic_codecs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hvqbench.analysis import Curve
+    from hvqbench.analysis.pairs import Curves
+    from hvqbench.metrics import MetricInfo
+
+DEFAULT_ANCHORS = ("huffman-vq", "vvenc", "jpeg")
+"""The anchor of the BD-rates where none is named: the first of these that has results, else the first codec.
+
+Fixed length is none of them: it has one rate whatever the distortion, hence no curve.
+"""
+
+PUBLISHED_SPAN = 4.0
+"""Published points are drawn up to this factor beyond the measured rates: farther ones would squeeze all others."""
+
+
+class Source:
+    """All that a report is made of: quality rows, timing rows, and the curves computed from them, each once."""
+
+    def __init__(self, results: pd.DataFrame, timing: pd.DataFrame | None = None) -> None:
+        self.results, self.timing = results, timing
+        self.missing: dict[str, None] = {}
+        """What was asked for and is not there, one line each, in order."""
+        self._bands: dict[tuple[str, str, str], Any] = {}
+
+    @cached_property
+    def infos(self) -> dict[str, MetricInfo]:
+        """The metrics that have a value anywhere in the results, in the registry's order, then pyiqa's."""
+        from hvqbench.metrics import PYIQA, metric_ids, metric_info
+
+        columns = self.results.columns
+        names = [*metric_ids(), *(name for name in columns if name.startswith(PYIQA))]
+        return {name: metric_info(name) for name in names if name in columns and self.results[name].notna().any()}
+
+    @cached_property
+    def finished(self) -> list[str]:
+        """The codecs that finished an image."""
+        return list(self.results.loc[self.results["status"] == "ok", "codec"].unique())
+
+    @cached_property
+    def classic(self) -> frozenset[str]:
+        """The classic codecs among those of the results."""
+        return classic_codecs(list(self.results["codec"].unique()))
+
+    @cached_property
+    def curves(self) -> Curves:
+        """All mean curves of the results."""
+        from hvqbench.analysis.pairs import Curves
+
+        return Curves(self.results)
+
+    def lack(self, line: str) -> None:
+        """Note, once, that something is not there."""
+        self.missing[line] = None
+
+    def band(self, codec: str, metric: str, dataset: str) -> Any:
+        """:func:`hvqbench.analysis.bootstrap.curve_band`; None where there is no interval."""
+        from hvqbench.analysis.bootstrap import curve_band
+
+        key = (codec, metric, dataset)
+        if key not in self._bands:
+            own = (self.results["codec"] == codec) & (self.results["dataset"] == dataset)
+            band = curve_band(self.results[own], codec, metric, dataset)
+            self._bands[key] = band if np.isfinite(band.low).any() else None
+        return self._bands[key]
+
+
+class Scope:
+    """What of a *source* a *selection* names; what it names and the source lacks is noted in ``source.missing``."""
+
+    def __init__(self, source: Source, selection: Selection) -> None:
+        from hvqbench.curves import is_published
+
+        self.source = source
+        results = source.results
+        self.infos = _metrics(source, selection.metrics)
+        self.datasets = _datasets(source, selection.datasets)
+        self.codecs = _codecs(source, selection.codecs)
+        self.anchors = _anchors(source, selection.anchors)
+        others = [*(name for name in selection.anchors if is_published(name)), *selection.published]
+        self.published = _published(source, others, self.datasets, self.infos)
+        chosen = results["codec"].isin(self.codecs) & results["dataset"].isin(self.datasets)
+        self.results: pd.DataFrame = results[chosen]
+        self.ok: pd.DataFrame = self.results[self.results["status"] == "ok"]
+        self.classic = source.classic & set(self.codecs)
+
+    @property
+    def of_images(self) -> dict[str, MetricInfo]:
+        """The metrics of one image."""
+        return {name: info for name, info in self.infos.items() if not info.of_set}
+
+    @property
+    def with_anchors(self) -> pd.DataFrame:
+        """The rows, and those of the anchors, of all codecs that have any."""
+        results = self.source.results
+        return results[results["codec"].isin([*self.codecs, *self.anchors]) & results["dataset"].isin(self.datasets)]
+
+    def curves(self, dataset: str) -> dict[str, list[Curve]]:
+        """For each metric the measured curves that have points on *dataset*, and the published ones near them."""
+        codecs = [c for c in self.codecs if c in set(self.ok.loc[self.ok["dataset"] == dataset, "codec"])]
+        curves: dict[str, list[Curve]] = {}
+        for metric in self.infos:
+            measured = [self.source.curves.get(codec, metric, dataset) for codec in codecs]
+            if measured := [curve for curve in measured if curve.points]:
+                curves[metric] = [*measured, *near(measured, self.published)]
+        return curves
+
+
+def near(measured: list[Curve], published: Iterable[str]) -> list[Curve]:
+    """Those of the *published* curves that share metric and data set with the *measured*, near the rates of these."""
+    from hvqbench.curves.library import has_curve, published_curve
+
+    first = measured[0]
+    curves = [
+        published_curve(c, first.metric, first.dataset) for c in published if has_curve(c, first.metric, first.dataset)
+    ]
+    lowest = min(curve.bpp.min() for curve in measured) / PUBLISHED_SPAN
+    highest = max(curve.bpp.max() for curve in measured) * PUBLISHED_SPAN
+    inside = [(curve, (curve.bpp >= lowest) & (curve.bpp <= highest)) for curve in curves]
+    return [replace(curve, bpp=curve.bpp[kept], values=curve.values[kept]) for curve, kept in inside if kept.any()]
+
+
+def _metrics(source: Source, wanted: tuple[str, ...]) -> dict[str, MetricInfo]:
+    for name in wanted:
+        if name not in source.infos:
+            source.lack(f"metric {name}: the results have none; `hvqbench score --metric {name}` adds it")
+    return {n: source.infos[n] for n in wanted if n in source.infos} if wanted else dict(source.infos)
+
+
+def _datasets(source: Source, wanted: tuple[str, ...]) -> list[str]:
+    known = sorted(source.results["dataset"].unique())
+    for name in wanted:
+        if name not in known:
+            source.lack(f"data set {name}: no results; `hvqbench run --dataset {name}` makes them")
+    return [name for name in wanted if name in known] if wanted else known
+
+
+def _codecs(source: Source, wanted: tuple[str, ...]) -> list[str]:
+    """In the order of the spec; of a tag, those that have results."""
+    from hvqbench.catalog import select_codecs
+
+    known = list(source.results["codec"].unique())
+    chosen: dict[str, None] = {}
+    for name in wanted:
+        own = [codec for codec in ([name] if name in known else select_codecs(name)) if codec in known]
+        if not own:
+            source.lack(f"codec {name}: no results; `hvqbench run --codec {name}` makes them")
+        chosen |= dict.fromkeys(own)
+    return list(chosen) if wanted else known
+
+
+def _anchors(source: Source, wanted: tuple[str, ...]) -> list[str]:
+    from hvqbench.curves import is_published
+
+    known = set(source.results["codec"])
+    for name in wanted:
+        if name not in known and not is_published(name):
+            source.lack(f"anchor {name}: no results; `hvqbench run --codec {name}` makes them")
+    if wanted:
+        return [name for name in wanted if name in known or is_published(name)]
+    finished = source.finished or list(source.results["codec"].unique())
+    return [next((name for name in DEFAULT_ANCHORS if name in finished), finished[0])]
+
+
+def _published(source: Source, wanted: Iterable[str], datasets: list[str], metrics: Mapping[str, object]) -> list[str]:
+    """The published codecs that *wanted* names and that share a data set and a metric with what is shown."""
+    from hvqbench.curves import find_published
+    from hvqbench.curves.library import has_curve
+
+    found: dict[str, None] = {}
+    for name in wanted:
+        try:
+            codecs = find_published([name])
+        except HvqbenchError as error:
+            source.lack(str(error))
+            continue
+        shared = [c for c in codecs if any(has_curve(c, metric, d) for metric in metrics for d in datasets)]
+        if not shared:
+            source.lack(f"published curve {name}: of other data sets or metrics than the report; `hvqbench curves ls`")
+        found |= dict.fromkeys(shared)
+    return list(found)

@@ -1,0 +1,317 @@
+"""The kinds of tables: what each shows of a scope, as :class:`~hvqbench.report.table.Table`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hvqbench.errors import HvqbenchError
+from hvqbench.report import tables
+from hvqbench.report.scope import Scope
+from hvqbench.report.spec import TableSpec
+from hvqbench.report.table import ARROWS, NONE, Cell, Table, plain_table, ranked, text_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIXED_LENGTH = "fixed-vq"
+"""The codec whose bytes a saving is measured against, where the catalog does not know a codec's tokenizer."""
+
+TITLES: Mapping[str, str] = {
+    "saved_percent": "saved %",
+    "mean_saved_percent": "mean of images %",
+    "same_pixels": "same pixels",
+    "anchor_bytes": "bytes of anchor",
+    "bd_rate_percent": "BD-rate %",
+    "anchor_points": "points of anchor",
+    "codec_points": "points",
+    "point_name": "",
+    "bpp_range": "bpp",
+    "encode_ms": "encode ms",
+    "decode_ms": "decode ms",
+    "encode_speed": "encode MP/s",
+    "decode_speed": "decode MP/s",
+    "encode_ratio": "encode x",
+    "decode_ratio": "decode x",
+    "memory_mb": "peak MB",
+    "encode_macs_per_pixel": "encode MAC/px",
+    "decode_macs_per_pixel": "decode MAC/px",
+}
+DECIMALS: Mapping[str, int] = {
+    "bpp": 4,
+    "bytes": 0,
+    "saved_percent": 2,
+    "mean_saved_percent": 2,
+    "overlap": 2,
+    "bd_rate_percent": 2,
+    "images": 0,
+    "patches": 0,
+    "encode_ms": 1,
+    "decode_ms": 1,
+    "encode_speed": 2,
+    "decode_speed": 2,
+    "encode_ratio": 2,
+    "decode_ratio": 2,
+    "memory_mb": 0,
+    "parameters": 0,
+    "encode_macs_per_pixel": 0,
+    "decode_macs_per_pixel": 0,
+}
+
+
+def titles_of(scope: Scope) -> dict[str, str]:
+    """Headings of columns, with an arrow at each metric towards better."""
+    return {**TITLES, **{name: f"{name} {ARROWS[info.higher_is_better]}" for name, info in scope.infos.items()}}
+
+
+def decimals_of(scope: Scope) -> dict[str, int]:
+    """Decimals of columns; a metric in dB has two."""
+    return {**DECIMALS, **{name: 2 if info.unit == "dB" else 4 for name, info in scope.infos.items()}}
+
+
+def points(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """Means at each operating point, and the rate of each stream."""
+    frame = tables.points_table(scope.results, list(scope.of_images))
+    rates = [column for column in frame.columns if column.startswith("bpp.")]
+    titles = titles_of(scope) | {column: f"bpp {column.removeprefix('bpp.')}" for column in rates}
+    intro = "Means over images. Rate is the whole file over the original's pixels; the rates by stream add up to it."
+    yield plain_table(
+        spec.name or "points", spec.title or "Operating points", intro, frame,
+        decimals_of(scope) | dict.fromkeys(rates, DECIMALS["bpp"]), titles,
+        hidden=[column for column in frame.columns if column.startswith("bytes.")],
+    )  # fmt: skip
+
+
+def sets(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """Metrics of whole sets at each operating point."""
+    of_sets = [name for name, info in scope.infos.items() if info.of_set]
+    if not of_sets:
+        return
+    frame = tables.sets_table(scope.results, of_sets)
+    intro = "One value over all images of a point, and the number of patches it is of: with fewer, FID is higher."
+    title = spec.title or "Metrics of whole sets"
+    yield plain_table(spec.name or "sets", title, intro, frame, decimals_of(scope), titles_of(scope))
+
+
+def bd_rate(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """BD-rates against each anchor: codecs by metrics, with intervals and flags."""
+    from hvqbench.analysis import bd_table
+    from hvqbench.analysis.bd import FLAGS
+
+    for anchor in scope.anchors:
+        rows = scope.with_anchors
+        # Of all rows and not of the finished ones alone, so that an anchor that failed is said with each comparison.
+        published = [name for name in scope.published if name != tables.bare(anchor)]
+        try:
+            frame = bd_table(rows, anchor, list(scope.infos), published=published)
+        except HvqbenchError as error:
+            scope.source.lack(f"table bd-rate: {error}")
+            continue
+        frame = frame[frame["dataset"].isin(scope.datasets)].reset_index(drop=True)
+        if frame.empty:
+            continue
+        name = spec.name or "bd-rate"
+        meaning = (
+            "Change of rate at equal quality in per cent, of the mean curve: negative is fewer bits. In brackets the "
+            "95 % interval, of resampled images. A dash is no result, never zero."
+        )
+        against = tables.label(anchor)
+        if against != anchor:
+            meaning += " Data sets and metrics that this anchor was not published in have no row."
+        title = spec.title or f"BD-rate against {against}"
+        name += f"-{tables.bare(anchor)}" if len(scope.anchors) > 1 else ""
+        yield _bd_grid(name, title, meaning, frame, list(scope.infos), FLAGS)
+
+
+def _bd_grid(
+    name: str, title: str, intro: str, frame: pd.DataFrame, metrics: list[str], flags: Mapping[str, str]
+) -> Table:
+    """Codecs by metrics; a value over little common quality is no candidate for the best."""
+    sure = frame.assign(sure=frame["bd_rate_percent"].where(~frame["flags"].str.contains("low_overlap")))
+    frame_ranks = ranked(sure, "sure", False, ("dataset", "metric"))
+    shown: dict[tuple[str, str], dict[str, Cell]] = {}
+    without: dict[str, dict[str, None]] = {}
+    numbers = frame.groupby(["dataset", "codec"])["bd_rate_percent"].transform("count")
+    for rank, count, row in zip(frame_ranks, numbers, frame.to_dict("records"), strict=True):
+        cell = Cell(_with_interval(row), rank, tuple(str(row["flags"]).split()))
+        if count:
+            shown.setdefault((row["dataset"], row["codec"]), {})[row["metric"]] = cell
+        else:
+            reason = next(iter(cell.notes), "")
+            without.setdefault(reason, {})[row["codec"]] = None
+    metrics = [metric for metric in metrics if any(metric in cells for cells in shown.values())]
+    one = frame["dataset"].nunique() == 1
+    cells = tuple(
+        (*([] if one else [Cell(dataset)]), Cell(codec), *(own.get(metric, Cell(NONE)) for metric in metrics))
+        for (dataset, codec), own in shown.items()
+    )
+    headers = (*([] if one else ["dataset"]), "codec", *(f"{metric} {ARROWS[False]}" for metric in metrics))
+    numeric = tuple(header.endswith(ARROWS[False]) for header in headers)
+    intro = f"{intro} All on {frame['dataset'].iloc[0]}." if one else intro
+    outro = tuple(f"Without a number: {', '.join(own)} (`{r}`: {flags.get(r, '')})." for r, own in without.items())
+    return Table(name, title, intro, frame, headers, cells, numeric, flags, outro)
+
+
+def _with_interval(row: Mapping[Any, Any]) -> str:
+    percent, low, high = (row.get(name, math.nan) for name in ("bd_rate_percent", "ci_low", "ci_high"))
+    if math.isnan(low) or math.isnan(percent):
+        return text_of(percent, 1)
+    return f"{text_of(percent, 1)} [{text_of(low, 1)}, {text_of(high, 1)}]"
+
+
+def saving(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """Bytes saved against fixed length by each index model, for each tokenizer."""
+    import pandas as pd
+
+    from hvqbench.analysis import saving_table
+
+    parts = []
+    for tokenizer, (fixed, codecs) in architectures(scope.codecs).items():
+        rows = scope.source.results
+        rows = rows[rows["codec"].isin([fixed, *codecs]) & rows["dataset"].isin(scope.datasets)]
+        part = saving_table(rows, fixed)
+        part.insert(1, "tokenizer", tokenizer)
+        parts.append(part.sort_values(["dataset", "point", "saved_percent"], kind="stable"))
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        if spec.name:
+            scope.source.lack("table saving: no codec of indices has results at a point of the fixed-length codec")
+        return
+    frame = pd.concat(parts, ignore_index=True).sort_values("dataset", kind="stable", ignore_index=True)
+    intro = "Bytes at equal operating point, headers and side information counted; exact where the pixels are the same."
+    yield plain_table(
+        spec.name or "saving", spec.title or "Bytes saved against fixed length", intro, frame, DECIMALS, TITLES,
+        best={"saved_percent": True}, within=["dataset", "tokenizer", "point"],
+        hidden=["tokenizer"] if not frame["tokenizer"].astype(bool).any() else [],
+    )  # fmt: skip
+
+
+def architectures(codecs: list[str]) -> dict[str, tuple[str, list[str]]]:
+    """The VQ *codecs* by tokenizer: its name, its fixed-length codec, and the others."""
+    from hvqbench.catalog import codec_files, read_spec
+
+    specs = {}
+    for name, path in codec_files().items():
+        with suppress(HvqbenchError):  # what is wrong with it is `ls codecs`'s to say
+            specs[name] = read_spec(path)
+    places = {
+        name: (spec.folder / str(spec.options["tokenizer"])).resolve()
+        for name, spec in specs.items()
+        if spec.adapter == "vq" and "tokenizer" in spec.options
+    }
+    fixed = {place: name for name, place in places.items() if specs[name].options.get("index_model") == "fixed"}
+    found: dict[str, tuple[str, list[str]]] = {}
+    for codec in codecs:
+        if codec not in specs:
+            found.setdefault("", (FIXED_LENGTH, []))[1].append(codec)
+        elif places.get(codec) in fixed:
+            found.setdefault(places[codec].name, (fixed[places[codec]], []))[1].append(codec)
+    return found
+
+
+def timing(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """Median times and speed of each codec, from the timing pass."""
+    import pandas as pd
+
+    calls = scope.source.timing
+    if calls is None or not len(calls):
+        if spec.name or spec.title:
+            scope.source.lack("table timing: no timing pass; `hvqbench run --timing` makes one")
+        return
+    calls = calls[(calls["status"] == "ok") & calls["codec"].isin(scope.codecs) & calls["dataset"].isin(scope.datasets)]
+    rows = [_times(own, calls) for _, own in calls.groupby(["dataset", "codec", "point"], sort=False)]
+    frame = pd.DataFrame(rows).dropna(axis=1, how="all")
+    if frame.empty:
+        return
+    first = calls.iloc[0]
+    where = f"{first['cpu']}, {first['threads']:g} threads"
+    where += f", {first['device_name']}" if first["device_name"] else ""
+    intro = (
+        f"Medians of one serial pass ({where}); speed is megapixels over the images' median times. Ratios are times "
+        "over those of the first line, the median over images."
+    )
+    if calls["busy"].any():
+        intro += " Of rounds beside which others were working there are ratios, and no seconds."
+    best = {name: True for name in ("encode_speed", "decode_speed") if name in frame}
+    title = spec.title or "Speed"
+    yield plain_table(spec.name or "timing", title, intro, frame, DECIMALS, TITLES, best=best, within=["dataset"])
+
+
+def _times(own: pd.DataFrame, calls: pd.DataFrame) -> dict[str, Any]:
+    """A line of the timing table: of one codec at one point; *calls* are those of all."""
+    first = own.iloc[0]
+    row: dict[str, Any] = {name: first[name] for name in ("dataset", "codec", "point_name", "point")}
+    row["calls"] = len(own)
+    quiet = own[~own["busy"].astype(bool)]
+    reference = calls[calls["dataset"] == first["dataset"]]
+    reference = reference[(reference["codec"] == reference.iloc[0]["codec"])]
+    reference = reference[reference["point"] == reference.iloc[0]["point"]]
+    for side in ("encode", "decode"):
+        row[f"{side}_ms"] = 1000 * quiet[f"{side}_s"].median()
+        row[f"{side}_speed"] = speed(quiet, side)
+        times, others = (part.groupby("image")[f"{side}_s"].median() for part in (own, reference))
+        row[f"{side}_ratio"] = (times / others).median()
+    row["memory_mb"] = own[["encode_memory", "decode_memory"]].max().max() / 1e6
+    for name in ("parameters", "encode_macs_per_pixel", "decode_macs_per_pixel"):
+        row[name] = first.get(name, math.nan)
+    return row
+
+
+def speed(calls: pd.DataFrame, side: str) -> float:
+    """Megapixels per second: of each image and point the median time; NaN of no calls."""
+    times = calls.groupby(["point", "image"])[[f"{side}_s", "width", "height"]].median()
+    seconds = times[f"{side}_s"].sum()
+    return float((times["width"] * times["height"]).sum() / 1e6 / seconds) if seconds else math.nan
+
+
+def ablation(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """The table that ``hvqbench ablate`` wrote."""
+    import pandas as pd
+
+    from hvqbench.training import ablation as source
+
+    path = Path(spec.source or "runs/ablations/ablation.csv")
+    if not path.is_file():
+        scope.source.lack(f"table ablation: {path} does not exist; `hvqbench ablate` writes it, `source` names another")
+        return
+    frame = pd.read_csv(path).dropna(axis=1, how="all")
+    best = {"saved_percent": True} if "saved_percent" in frame else {}
+    titles = {name: title.rstrip(" ↑↓") if name in best else title for name, title in source.TITLES.items()}
+    hidden = [name for name in ("seed", "steps", "tokenizer_seed", "tokenizer_steps", "minutes") if name in frame]
+    yield plain_table(
+        spec.name or "ablation", spec.title or "Ablation", source.INTRODUCTION, frame, source.DECIMALS, titles,
+        best=best, within=["tokenizer"] if "tokenizer" in frame else [], hidden=hidden,
+    )  # fmt: skip
+
+
+KINDS: Mapping[str, Callable[[TableSpec, Scope], Iterator[Table]]] = {
+    "points": points,
+    "sets": sets,
+    "saving": saving,
+    "bd-rate": bd_rate,
+    "timing": timing,
+    "ablation": ablation,
+}
+
+
+def always(scope: Scope, published: pd.DataFrame | None) -> Iterator[Table]:
+    """What no report leaves out: what was published where, what did not run, what metrics are, how rows were made."""
+    rows, infos = scope.results, scope.infos
+    if published is not None and len(published):
+        source = (
+            "By others, as they published it; dotted in figures, drawn up to "
+            "4 times beyond the measured rates, and in no mean above. Rates and scores follow the "
+            "protocol of the source, and may differ from hvqbench's in what the last column does not say."
+        )
+        yield plain_table("published", "Published curves", source, published, {}, TITLES)
+    for name, title, intro, frame in (
+        ("problems", "What did not run", "These rows are in no mean, no curve and no BD-rate.",
+         tables.problems_table(rows)),
+        ("metrics", "Metrics", "What the ids stand for. No curve joins two versions.",
+         tables.metrics_table(rows, infos)),
+        ("provenance", "Provenance", "How the rows were made.", tables.provenance_table(rows)),
+    ):  # fmt: skip
+        yield plain_table(name, title, intro, frame, {}, TITLES)

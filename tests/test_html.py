@@ -1,0 +1,315 @@
+"""The HTML report is one file that loads nothing, says what it holds, and says what is missing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import hvqbench
+from hvqbench.errors import HvqbenchError
+from hvqbench.report.html import LIMIT, pictures, write_html
+from hvqbench.report.html.pictures import Blobs, error_map, picture
+from hvqbench.report.html.room import make_room, near_points, spread
+
+
+class Reader(HTMLParser):
+    """What a page has: its elements with their attributes, and the text of each table's rows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[str] = []
+        self.text: list[str] = []
+        self._ignored, self._in_row = 0, False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._ignored += tag in ("script", "style")
+        self._in_row |= tag == "tr"
+        if tag == "tr":
+            self.rows.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._ignored -= tag in ("script", "style")
+        self._in_row &= tag != "tr"
+
+    def handle_data(self, data: str) -> None:
+        if not self._ignored and data.strip():
+            self.text.append(data.strip())
+            if self._in_row:
+                self.rows[-1] += f" {data.strip()}"
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def says(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def _row(codec: str, point: float, image: str, size: float, **values: Any) -> dict[str, Any]:
+    row = {"dataset": "toy", "codec": codec, "point": point, "point_name": "qp", "image": image, "status": "ok"}
+    row |= {"reason": "", "width": 100, "height": 80, "bytes": size, "bpp": 8 * size / 8000, "version": "1.0"}
+    row |= {"command": f"hvqbench run --codec {codec}", "started": "2026-01-02T03:04:05", "host": "h", "device": "cpu"}
+    row |= {"reconstruction_sha256": f"{codec}{point}{image}", "metrics": "{}", "threads": 1, "jobs": 1}
+    return row | values
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    """Two codecs with curves over six images, which agree but for a factor of two in rate."""
+    return [
+        _row(codec, point, image, share * (200 + 100 * point) + ord(image), psnr=30.0 + point + ord(image) / 50)
+        for codec, share in (("huffman-vq", 1.0), ("hypervq", 0.5))
+        for point, image in itertools.product(range(4), "abcdef")
+    ]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    def make(rows: list[dict[str, Any]], **options: Any) -> str:
+        return write_html(pd.DataFrame(rows), tmp_path, **options).read_text(encoding="utf-8")
+
+    return make
+
+
+def data_of(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_it_loads_nothing(rows: list[dict[str, Any]], write: Callable[..., str]) -> None:
+    text = write(rows)
+    page = Reader(text)
+    for tag, attributes in page.elements:
+        for name in ("src", "srcset", "poster", "data", "action"):
+            assert name not in attributes or (attributes[name] or "").startswith("data:"), (tag, attributes)
+        if tag == "link":
+            assert (attributes["href"] or "").startswith("data:")
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style
+    assert not re.search(r"@import|url\(", style[1])
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert len(text.encode()) < 2_000_000
+
+
+def test_every_control_has_a_name_and_every_reference_a_target(
+    rows: list[dict[str, Any]], write: Callable[..., str]
+) -> None:
+    text = write(rows)
+    page = Reader(text)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert page.all("html")[0]["lang"] == "en"
+    for attributes in page.all("a"):
+        assert (attributes["href"] or "").removeprefix("#") in ids
+    for _, attributes in page.elements:
+        for name in ("aria-labelledby", "for"):
+            assert attributes.get(name) in (None, *ids)
+        if attributes.get("role") in ("region", "group"):
+            assert attributes.get("aria-label") or attributes.get("aria-labelledby")
+    for head in page.all("th"):
+        assert head["scope"] == "col"
+    for content in re.findall(r"<button([^>]*)>(.*?)</button>", text, re.DOTALL):
+        assert "aria-label" in content[0] or re.sub(r"<.*?>", "", content[1]).strip()
+
+
+def test_curves_have_intervals_settings_and_image_counts(rows: list[dict[str, Any]], write: Callable[..., str]) -> None:
+    curves = {curve["codec"]: curve for curve in data_of(write(rows))["datasets"]["toy"]["psnr"]}
+    assert list(curves) == ["huffman-vq", "hypervq"]
+    curve = curves["hypervq"]
+    assert (curve["images"], curve["unit"], curve["points"]) == (6, "qp", [0, 1, 2, 3])
+    mean = np.mean([ord(image) for image in "abcdef"])
+    assert curve["values"] == pytest.approx([30 + mean / 50 + point for point in range(4)], rel=1e-5)
+    assert curve["bpp"] == pytest.approx([(100 + 50 * p + mean) / 1000 for p in range(4)], rel=1e-5)
+    for low, value, high in zip(curve["low"], curve["values"], curve["high"], strict=True):
+        assert low < value < high
+
+
+def test_tables_hold_bd_rates_with_intervals_points_with_commands_and_problems(
+    rows: list[dict[str, Any]], write: Callable[..., str]
+) -> None:
+    rows += [_row("vtm", np.nan, "", np.nan) | {"status": "unavailable", "reason": "no <b>binary</b>: install VTM"}]
+    rows += [_row("hypervq", 9, "a", np.nan) | {"status": "failed", "reason": "decoder disagrees"}]
+    text = write(rows)
+    page = Reader(text)
+    (bd,) = [row for row in page.rows if row.startswith(" hypervq −")]
+    assert re.search(r"−\d+\.\d % −\d+\.\d to −\d+\.\d$", bd), bd
+    assert "unavailable 1" in page.says
+    assert "no <b>binary</b>: install VTM" in page.says  # as text, not as markup
+    assert "decoder disagrees" in page.says
+    copied = [attributes["data-copy"] for attributes in page.all("button") if "data-copy" in attributes]
+    assert "hvqbench run --codec hypervq --dataset toy --points 2 --metric psnr" in copied
+    assert "hvqbench run --codec hypervq" in copied  # as it was given
+    assert "rows without result 2" in page.says
+    assert {a["aria-sort"] for a in page.all("th") if "aria-sort" in a} == set()  # until a head is clicked
+
+
+def test_no_result_says_how_to_get_one(write: Callable[..., str]) -> None:
+    page = Reader(write([]))
+    assert "No results yet" in page.says
+    assert "hvqbench run" in page.says
+    assert not page.all("script")
+
+
+def test_failed_rows_alone_say_that_there_is_no_curve(write: Callable[..., str]) -> None:
+    failed = [_row("jpeg", 10, "a", np.nan, psnr=np.nan) | {"status": "failed", "reason": "out of paper"}]
+    page = Reader(write(failed))
+    assert "No curve: no codec finished an image of toy" in page.says
+    assert "out of paper" in page.says
+    assert "chart" not in [a.get("id") for _, a in page.elements]
+
+
+def test_one_point_has_no_bd_rate_and_says_so(rows: list[dict[str, Any]], write: Callable[..., str]) -> None:
+    text = write([row for row in rows if row["point"] == 0])
+    assert "No number in any metric, too few points: hypervq" in Reader(text).says
+    assert [len(curve["bpp"]) for curve in data_of(text)["datasets"]["toy"]["psnr"]] == [1, 1]
+
+
+def test_a_codec_without_overlap_says_so(rows: list[dict[str, Any]], write: Callable[..., str]) -> None:
+    for row in rows:
+        row["ms-ssim"] = row["psnr"] / 50
+        if row["codec"] == "hypervq":
+            row["psnr"] += 20
+    page = Reader(write(rows))
+    (bd,) = [row for row in page.rows if row.startswith(" hypervq no overlap")]
+    assert "%" in bd  # of the other metric
+
+
+def test_published_curves_are_dotted_and_an_unknown_one_is_said(
+    rows: list[dict[str, Any]], write: Callable[..., str]
+) -> None:
+    for row in rows:
+        row |= {"dataset": "kodak", "bpp": 2 * row["bpp"]}
+    text = write(rows, published=["vtm*"], anchor="hypervq")
+    codecs = data_of(text)["codecs"]
+    published = [name for name in codecs if name.endswith("(published)")]
+    assert published
+    assert {codecs[name]["kind"] for name in published} == {"published"}
+    assert "BD-rate against hypervq" in Reader(text).says
+
+
+def test_the_same_results_give_the_same_file(rows: list[dict[str, Any]], write: Callable[..., str]) -> None:
+    assert write(rows) == write([dict(row) for row in rows])
+
+
+def test_a_place_that_cannot_be_written_is_one_line(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HvqbenchError, match=r"cannot write .*choose another place"):
+        write_html(pd.DataFrame(rows), tmp_path / "file" / "report.html")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real run: JPEG and WebP, which do not restore the same pixels, over three images."""
+    folder = tmp_path_factory.mktemp("store")
+    hvqbench.run(["jpeg", "webp"], "sample", metrics=["psnr"], points=[10, 50], limit=3, results=folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HVQBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_pictures_are_those_that_were_measured(store: Path, cache: Path) -> None:
+    results = hvqbench.read_results(store)
+    blobs = Blobs(8_000_000)
+    room = make_room(results, "sample", ["psnr"], store, blobs)
+    assert len(room.images) == 3
+    assert len(room.decodes) == 3 * 2 * 2
+    assert room.notes == []
+    originals = {image["name"]: image for image in room.images}
+    for decode in room.decodes:
+        shown, original = (
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(blobs.texts[key]))).convert("RGB"), float)
+            for key in (decode["src"], originals[decode["image"]]["src"])
+        )
+        psnr = 10 * np.log10(255**2 / np.mean((shown - original) ** 2))
+        assert psnr == pytest.approx(decode["metrics"]["psnr"], abs=1.5)
+    again = Blobs(8_000_000)
+    assert make_room(results, "sample", ["psnr"], None, again).decodes == []
+    for path in (store / "_streams").rglob("*.bin"):
+        assert path.is_file()
+    (empty := cache.parent / "empty").mkdir()
+    assert make_room(results, "sample", ["psnr"], empty, again).decodes == room.decodes  # from the cache
+
+
+def test_what_does_not_fit_is_left_out_and_said(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = hvqbench.read_results(store)
+    whole = Blobs(8_000_000)
+    make_room(results, "sample", ["psnr"], store, whole)
+    blobs = Blobs(whole.size * 3 // 4)
+    room = make_room(results, "sample", ["psnr"], store, blobs)
+    assert 0 < len(room.images) < 3
+    assert blobs.size <= blobs.budget
+    assert f"{len(room.images)} of 3 images" in room.notes[0]
+    monkeypatch.setattr(hvqbench.report.html, "LIMIT", 1_500_000)
+    path = write_html(results, cache.parent / "small.html", streams=store)
+    assert path.stat().st_size <= 1_500_000 < LIMIT
+
+
+def test_bitstreams_that_are_gone_are_said(store: Path, cache: Path, tmp_path: Path) -> None:
+    room = make_room(hvqbench.read_results(store), "sample", ["psnr"], tmp_path / "nothing", Blobs(8_000_000))
+    assert room.decodes == []
+    assert room.notes == ["jpeg: not all of its bitstreams were kept.", "webp: not all of its bitstreams were kept."]
+
+
+def test_a_large_picture_is_cut_and_not_made_smaller() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    shown = Image.open(io.BytesIO(picture(image)))
+    assert shown.size == (60, 40)
+
+    class File:
+        def read(self) -> Any:
+            return np.zeros((pictures.SIDE + 100, 50, 3), np.uint8)
+
+    original = pictures.Original(File())  # type: ignore[arg-type]
+    marked = np.zeros((pictures.SIDE + 100, 50, 3), np.uint8)
+    marked[50] = 255
+    assert original.cut(marked).shape == (pictures.SIDE, 50, 3)
+    assert original.cut(marked)[0].min() == 255
+
+
+def test_error_map_is_dark_where_nothing_differs_and_bright_where_much_does() -> None:
+    image = np.full((30, 50, 3), 100, np.uint8)
+    other = image.copy()
+    other[:, 25:] = 200
+    shown = np.asarray(Image.open(io.BytesIO(error_map(image, other))).convert("RGB"), int)
+    assert shown.shape == (8, 13, 3)
+    assert shown[0, 0].sum() < 30
+    assert shown[0, -1].sum() > 500
+
+
+def test_points_nearest_to_the_others_are_chosen() -> None:
+    rates = {"low": {1.0: 0.02, 2.0: 0.03}, "high": {float(p): 0.02 * 2**p for p in range(8)}}
+    assert near_points(rates)["high"] == [0.0, 1.0, 2.0]
+    assert near_points({"alone": {1.0: 0.5}}) == {"alone": [1.0]}
+
+
+def test_images_are_spread() -> None:
+    names = [f"{i:02}" for i in range(24)]
+    assert sorted(spread(names)) == names
+    first = sorted(int(name) for name in spread(names)[:4])
+    assert min(np.diff(first)) >= 4
+    assert spread(["only"]) == ["only"]
+    assert spread([]) == []
