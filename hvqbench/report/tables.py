@@ -149,7 +149,7 @@ def protocol_notes(points: pd.DataFrame, published: pd.DataFrame | None = None) 
     """Whose rows are not like for like with the others, one line for each flag, measured and published alike."""
     marked = dict(zip(points["codec"], points["protocol"], strict=True)) if "protocol" in points else {}
     if published is not None:
-        marked |= {row.codec: published_flags(row.protocol) for row in published.itertuples()}
+        marked |= {str(row.codec): published_flags(str(row.protocol)) for row in published.itertuples()}
     return explain(marked)
 
 
