@@ -56,7 +56,8 @@ dim = 4
 stages = 2
 decoder_blocks = 1
 """
-NAMES = ("fine", "single", "residual")
+NAMES = ("fine", "single", "residual")WITHOUT_RATE = TOKENIZER.replace("\nrate =", "\n# rate =")
+
 INDEX_MODEL = """
 tokenizer = "tokenizers/residual"
 steps = 150
@@ -144,7 +145,7 @@ def test_training_goes_on_from_an_export(
 
 def test_decoders_alone_learn_and_leave_every_index(trained: Path, photos: Path, tmp_path: Path) -> None:
     start = trained / "tokenizers"
-    (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\nlearn = "decoder"\n' + TOKENIZER.replace("\nrate =", "\n# rate ="))
+    (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\nlearn = "decoder"\n' + WITHOUT_RATE)
     paths = train_tokenizer(tmp_path / "train.toml", photos, tmp_path / "out", steps=3)
     batch = Photos(photos, 64).batch(4, np.random.default_rng(0))
     for path in paths:
@@ -157,7 +158,7 @@ def test_decoders_alone_learn_and_leave_every_index(trained: Path, photos: Path,
 
 @pytest.mark.parametrize("more", ["", 'start = "elsewhere"\nrate = 1.0\n'])
 def test_decoders_alone_need_a_start_and_no_rate(more: str, tmp_path: Path) -> None:
-    (tmp_path / "train.toml").write_text(f'learn = "decoder"\n{more}' + TOKENIZER.replace("\nrate =", "\n# rate ="))
+    (tmp_path / "train.toml").write_text(f'learn = "decoder"\n{more}' + WITHOUT_RATE)
     with pytest.raises(HvqbenchError, match="needs start"):
         train_tokenizer(tmp_path / "train.toml", tmp_path, tmp_path / "out")
 
