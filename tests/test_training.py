@@ -56,7 +56,8 @@ dim = 4
 stages = 2
 decoder_blocks = 1
 """
-NAMES = ("fine", "single", "residual")WITHOUT_RATE = TOKENIZER.replace("\nrate =", "\n# rate =")
+NAMES = ("fine", "single", "residual")
+WITHOUT_RATE = TOKENIZER.replace("\nrate =", "\n# rate =")
 
 INDEX_MODEL = """
 tokenizer = "tokenizers/residual"
