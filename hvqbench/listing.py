@@ -22,8 +22,8 @@ def list_codecs() -> Listing:
             entry = find_codec(str(path))
             reason = entry.unavailable()
             spec = entry.spec
-            extra = {"point_name": spec.point_name, "points": list(spec.points), "tags": list(spec.tags)}
-            extra |= {"protocol": asdict(spec.protocol), "needs": asdict(spec.needs)}
+            extra: dict[str, Any] = {"point_name": spec.point_name, "points": list(spec.points)}
+            extra |= {"tags": list(spec.tags), "protocol": asdict(spec.protocol), "needs": asdict(spec.needs)}
             listing.append(_entry(name, spec.summary, reason, **extra, reference=spec.reference))
         except HvqbenchError as error:
             listing.append(_entry(name, "(no valid codec.toml)", str(error)))

@@ -79,7 +79,7 @@ def test_colour_is_rounded_and_not_truncated(data_root: Path, name: str) -> None
     codec, image = _ready(name), _kodak(data_root, 3)[100:356, 200:456]
     decoded = codec.decode(codec.encode(image, BEST[name]).data)
     assert abs(np.mean(decoded.astype(float) - image)) < allowed
-    assert _psnr(image, decoded) > (45 if name in FULL_CHROMA else 42)
+    assert _psnr(image, decoded) > (45 if name in FULL_CHROMA else 41)
 
 
 def test_eight_bit_full_range_reaches_what_its_conversion_allows(data_root: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +49,19 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
+def cpu_seconds() -> float:
+    """Of all processes that were started and have ended: the machine may be busy with something else."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def test_help_is_quick() -> None:
-    best = np.inf
-    for _ in range(30):  # the machine may be busy with something else
-        start = time.perf_counter()
+    took = []
+    for _ in range(5):
+        start = cpu_seconds()
         assert hvqbench("--help").returncode == 0
-        best = min(best, time.perf_counter() - start)
-        if best < 0.3:
-            return
-    pytest.fail(f"hvqbench --help took {best:.2f} s at best")
+        took.append(cpu_seconds() - start)
+    assert min(took) < 0.3
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:
@@ -106,10 +109,10 @@ def test_run_then_bd_then_report(tmp_path: Path, picture: Path) -> None:
     assert [line[0] for line in lines[2:]] == ["jpeg"] * 4 + ["webp"] * 4
     assert (tmp_path / "results").is_dir()
 
-    start = time.perf_counter()
+    start = cpu_seconds()
     second = hvqbench(*arguments, *points, cwd=tmp_path)
     assert second.stdout == first.stdout
-    assert time.perf_counter() - start < 3
+    assert cpu_seconds() - start < 3
 
     told = hvqbench("bd", "--anchor", "jpeg", "--metric", "psnr", cwd=tmp_path)
     assert told.returncode == 0, told.stderr

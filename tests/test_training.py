@@ -57,12 +57,15 @@ stages = 2
 decoder_blocks = 1
 """
 NAMES = ("fine", "single", "residual")
+WITHOUT_RATE = TOKENIZER.replace("\nrate =", "\n# rate =")
+
 INDEX_MODEL = """
 tokenizer = "tokenizers/residual"
 steps = 150
 batch = 4
 crop = 64
 crops = 60
+positions = 0.5
 width = 12
 z_channels = 2
 learning_rate = 3e-3
@@ -139,6 +142,38 @@ def test_training_goes_on_from_an_export(
     )
     for old, new in zip(before.parameters(), after.parameters(), strict=True):
         assert torch.allclose(old, new, atol=1e-6)
+
+
+def test_decoders_alone_learn_and_leave_every_index(trained: Path, photos: Path, tmp_path: Path) -> None:
+    start = trained / "tokenizers"
+    (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\nlearn = "decoder"\n' + WITHOUT_RATE)
+    paths = train_tokenizer(tmp_path / "train.toml", photos, tmp_path / "out", steps=3)
+    batch = Photos(photos, 64).batch(4, np.random.default_rng(0))
+    for path in paths:
+        before, after = Tokenizer.load(start / path.parent.name / path.name), Tokenizer.load(path)
+        with torch.no_grad():
+            indices = before.quantize(before.encode(batch))
+            assert torch.equal(after.quantize(after.encode(batch)), indices)
+            assert not torch.equal(after.decode(indices), before.decode(indices))
+
+
+@pytest.mark.parametrize("more", ["", 'start = "elsewhere"\nrate = 1.0\n'])
+def test_decoders_alone_need_a_start_and_no_rate(more: str, tmp_path: Path) -> None:
+    (tmp_path / "train.toml").write_text(f'learn = "decoder"\n{more}' + WITHOUT_RATE)
+    with pytest.raises(HvqbenchError, match="needs start"):
+        train_tokenizer(tmp_path / "train.toml", tmp_path, tmp_path / "out")
+
+
+def test_bits_of_some_positions_are_those_positions() -> None:
+    torch.manual_seed(0)
+    model = Hyperprior(HyperpriorConfig(3, 8, 2, 12, 2)).eval()
+    latent, indices, codebooks = torch.randn(2, 3, 8, 8), torch.randint(8, (2, 2, 8, 8)), torch.randn(2, 8, 3)
+    kept = torch.tensor([0, 17, 127])
+    with torch.no_grad():
+        every, z_bits = model(latent, indices, codebooks)
+        some, same_z_bits = model(latent, indices, codebooks, kept=kept)
+    assert torch.allclose(some, every[:, kept], atol=1e-5)
+    assert z_bits == same_z_bits
 
 
 def test_index_model_beats_static_frequencies_and_leaves_a_card(trained: Path) -> None:

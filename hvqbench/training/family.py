@@ -53,11 +53,11 @@ class Member:
         self.codebooks = [CodebookTrainer(codebook, decay) for codebook in tokenizer.codebooks]
         shape = HyperpriorConfig(config.dim, config.codewords, config.stages)
         self.hyperprior = Hyperprior(shape).to(tokenizer.codebooks.device)
-        self.ready = False
+        self.ready = self.frozen = False
         self.collected: list[Tensor] = []
 
     def quantize(self, latent: Tensor, revive: bool) -> Quantized:
-        """Quantize a latent B×D×h×w and move the codebooks; before :meth:`start`, the latent passes unchanged.
+        """Quantize a latent B×D×h×w and move the codebooks, unless frozen; before :meth:`start`, it passes unchanged.
 
         Of a residual quantizer's stages, each image keeps all with probability ``whole``, else a random number of the
         first ones, so that any prefix can be decoded.
@@ -74,9 +74,10 @@ class Member:
         for stage, trainer in enumerate(self.codebooks):
             chosen = nearest(left, trainer.codebook)
             entry = trainer.codebook[chosen].clone()
-            trainer.update(left, chosen)
-            if revive:
-                trainer.revive(left)
+            if not self.frozen:
+                trainer.update(left, chosen)
+                if revive:
+                    trainer.revive(left)
             total = total + entry * (stage < kept)
             left = left - entry
             indices.append(chosen.view(batch, height, width))
@@ -168,6 +169,13 @@ class Family(nn.Module):
                 trainer.adopt(per_batch=512)
             member.ready = True
         return member
+
+    def freeze_encoders(self) -> None:
+        """Keep encoders and codebooks, hence every index, as they are: only what paints the picture learns."""
+        self.autoencoder.down.requires_grad_(False)
+        for member in self.members:
+            member.tokenizer.enter.requires_grad_(False)
+            member.frozen = True
 
     def forward(self, image: Tensor, revive: bool) -> tuple[Tensor, list[Quantized]]:
         """A batch B×3×H×W, split among the members in order, to its reconstructions and each member's part."""

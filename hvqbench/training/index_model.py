@@ -28,7 +28,8 @@ class IndexModelTraining:
     """Keys of an index model's ``train.toml``.
 
     ``tokenizer`` is a folder, relative to the configuration, or a third-party tokenizer (``diffusers:...``); ``crops``
-    random crops of side ``crop`` pixels are turned into latents once, and the last 5 % of them are held out. ``start``
+    random crops of side ``crop`` pixels are turned into latents once, and the last 5 % of them, at most 100, are held
+    out. Each step takes the rate of a random share ``positions`` of a batch's positions. ``start``
     is a ``hyperprior.safetensors`` to continue from, relative to the configuration, as joint training of the tokenizer
     leaves one behind; networks that it lacks (the context's) start without effect. ``width``, ``z_channels``,
     ``context``, ``head`` and ``bias`` are those of :class:`~hvqbench.vq.hyperprior.HyperpriorConfig`. Over the fraction
@@ -40,6 +41,7 @@ class IndexModelTraining:
     batch: int = 16
     crop: int = 256
     crops: int = 4000
+    positions: float = 1.0
     learning_rate: float = 1.5e-3
     width: int = 96
     z_channels: int = 6
@@ -121,7 +123,7 @@ def _train(
     if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    held_out = max(1, len(latents) // 20)
+    held_out = min(100, max(1, len(latents) // 20))
     rng = np.random.default_rng((settings.seed, run.started_at))
     recent: list[Tensor] = []
     fixed = math.log2(codebooks.shape[1])
@@ -136,8 +138,9 @@ def _train(
             model.start_stage(stage)
         targets = indices[chosen, :stages].to(device)
         with autocast(device):
-            bits, z_bits = model(latents[chosen].to(device).float(), targets, codebooks)
-        loss = (bits.sum() + price * z_bits) / targets.numel()
+            kept = _some(targets[:, 0].numel(), settings.positions, device)
+            bits, z_bits = model(latents[chosen].to(device).float(), targets, codebooks, kept=kept)
+        loss = bits.mean() + price * z_bits / targets.numel()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(networks, 1.0)
@@ -167,6 +170,11 @@ def _curriculum(settings: IndexModelTraining, step: int, stages: int) -> tuple[f
         return 1.0, stages
     price = min(1.0, (step + 1) / max(1.0, settings.z_free * settings.steps))
     return price, min(stages, 1 + int(price * stages))
+
+
+def _some(count: int, share: float, device: str) -> Tensor | None:
+    """A random *share* of *count* positions, or None for all."""
+    return None if share >= 1 else torch.randperm(count, device=device)[: max(1, round(share * count))]
 
 
 @torch.inference_mode()

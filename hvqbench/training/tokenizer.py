@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hvqbench.errors import HvqbenchError
 from hvqbench.training.card import tokenizer_on_kodak, write_card
 from hvqbench.training.family import Family, Quantized
 from hvqbench.training.loop import Average, Run, autocast, cosine, mean_of, read_config
@@ -39,11 +40,15 @@ class TokenizerTraining:
     ``adversarial_from`` of the steps; ``rate`` multiplies bits per pixel from step ``rate_from`` on, its gradient as
     ``rate_mode`` says, and over the fraction ``z_free`` of the steps that are left that gradient and the price of z's
     bits rise from nothing to full.
+
+    ``learn = "decoder"`` keeps encoders and codebooks as ``start`` gave them and trains what paints the picture, so
+    that indices, and with them index models and frequencies, stay as they are.
     """
 
     tokenizer: tuple[dict[str, Any], ...]
     autoencoder: dict[str, Any] = field(default_factory=dict)
     start: str = ""
+    learn: Literal["all", "decoder"] = "all"
     steps: int = 5000
     crop: int = 128
     learning_rate: float = 8e-4
@@ -69,6 +74,8 @@ def train_tokenizer(config: Path, data: Path, out: Path, device: str = "cpu", **
     and a model card at the end.
     """
     settings = read_config(TokenizerTraining, config, overrides)
+    if settings.learn == "decoder" and (not settings.start or settings.rate > 0):
+        raise HvqbenchError(f'{config}: learn = "decoder" needs start, the tokenizers to go on from, and rate = 0')
     start = (config.parent / settings.start).resolve() if settings.start else None
     trainer = _Trainer(settings, Run(out, settings.steps), Photos(data, settings.crop), device, start)
     trainer.train()
@@ -88,12 +95,15 @@ class _Trainer:
         state = run.restore()
         self.family = Family(settings.autoencoder, settings.tokenizer, None if state else start, device)
         self.family.to(memory_format=torch.channels_last)
+        if settings.learn == "decoder":
+            self.family.freeze_encoders()
         self.batch = sum(member.share for member in self.family.members)
         self.average = Average(self.family)
         terms = [dict(term) for term in settings.perceptual]
         self.perceptual = [(term.pop("weight"), PerceptualLoss(**term).to(device)) for term in terms]
         rates = (0.9, 0.95)
-        self.optimizer = torch.optim.AdamW(self.family.parameters(), settings.learning_rate, rates, weight_decay=0.01)
+        learned = [parameter for parameter in self.family.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(learned, settings.learning_rate, rates, weight_decay=0.01)
         self.judge = PatchDiscriminator().to(device)
         self.judge_optimizer = torch.optim.AdamW(self.judge.parameters(), settings.learning_rate / 4, (0.5, 0.9))
         self.rate_optimizer = torch.optim.AdamW(self.family.hyperpriors, 1.5e-3, rates, weight_decay=0.01)

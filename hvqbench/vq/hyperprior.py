@@ -164,7 +164,13 @@ class Hyperprior(nn.Module):
         return -mass.clamp_min(1e-9).log2()
 
     def forward(
-        self, latent: Tensor, indices: Tensor, codebooks: Tensor, mode: RateMode = "hard", temperature: float = 0.1
+        self,
+        latent: Tensor,
+        indices: Tensor,
+        codebooks: Tensor,
+        mode: RateMode = "hard",
+        temperature: float = 0.1,
+        kept: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Bits of the indices (S×N, stage by stage) and of z (in all).
 
@@ -183,8 +189,12 @@ class Hyperprior(nn.Module):
             At least S×K×D; gets no gradient.
         mode, temperature
             How the gradient of the bits reaches *latent*, see :func:`hvqbench.vq.pee.code_length`.
+        kept
+            The positions (of B·h·w, row by row) whose bits are computed; all by default. A large codebook makes the
+            bits of one position dear, and a sample of them from many images teaches more than all of them from few.
         """
         codebooks = codebooks.detach()
+        only: Tensor | slice = slice(None) if kept is None else kept
         entries = embed(indices, codebooks)
         embedding = torch.stack(entries).sum(0)
         z = self.analyse(latent + (embedding - latent).detach())
@@ -194,11 +204,12 @@ class Hyperprior(nn.Module):
         bits, decoded = [], torch.zeros_like(latent)
         for stage, sent in enumerate(entries):
             mean, log_precision = self._stage(stage, features, base, decoded, sent)
-            target = indices[:, stage].flatten()
+            target = indices[:, stage].flatten()[only]
             if self.config.head == "free":
-                bits.append(index_bits(rows(self.free[stage](features)), target))
+                bits.append(index_bits(rows(self.free[stage](features))[only], target))
             else:
-                left, codebook, bias = rows(latent - decoded), codebooks[stage], self.bias[stage]
+                left, codebook, bias = rows(latent - decoded)[only], codebooks[stage], self.bias[stage]
+                mean, log_precision = mean[only], log_precision[only]
                 bits.append(code_length(mode, left, target, mean, log_precision, codebook, bias, temperature))
             decoded = decoded + sent
         return torch.stack(bits), z_bits

@@ -41,7 +41,7 @@ class Network:
         self._threads = 1
         for stage, part in (("analysis", analysis), ("synthesis", synthesis)):
             part.to(device)
-            part.forward = self._at_large(stage, part.forward, device)  # type: ignore[method-assign]
+            part.forward = self._at_large(stage, part.forward, device)
 
     @contextmanager
     def coding(self, method: Literal["quantize", "dequantize"]) -> Iterator[Symbols]:
