@@ -1,4 +1,4 @@
-# make demo    the VQ codecs and JPEG on eight sample photographs, with a figure and a table: some minutes, no data needed
+# make demo    VQ codecs, VVC and JPEG on eight sample photographs, with a page to look at: some minutes, no data needed
 # make test    the tests
 # make check   lint, format and types
 # make bench   how long the parts of the VQ codecs, JPEG and the metrics take, on a machine that does nothing else
@@ -15,12 +15,13 @@ METRICS := psnr,lpips-alex,dists
 TOKENIZERS := large rvq f8
 VQ := hypervq hypervq-context huffman-vq static-vq fixed-vq \
   $(foreach t,$(TOKENIZERS),hypervq-$t hypervq-$t-context huffman-vq-$t static-vq-$t fixed-vq-$t)
-SHIPPED := $(VQ) jpeg webp vvenc
+SHIPPED := $(VQ) classic
 
 # Fewer points than the codecs have, so that two slow cores are done in minutes: DISTS takes most of the time. At L = 0
 # the VQ codecs restore the same pixels, which are judged once.
 L_POINTS := 0,0.8,3.2
-JPEG_POINTS := 5,10,30
+JPEG_POINTS := 5,30
+VVENC_POINTS := 42,47,51
 GATE := $(BIN)/hvqbench run --dataset sample --metric psnr --results .cache/gate
 DEMO := $(BIN)/hvqbench run --dataset sample --metric $(METRICS) --results demo/results
 
@@ -42,16 +43,19 @@ all: test
 	@touch $@
 
 demo: .venv
-	@echo "Running hypervq, huffman-vq, fixed-vq and jpeg on the data set sample: 10 points, up to 10 minutes."
+	@echo "Running hypervq, huffman-vq, fixed-vq, vvenc and jpeg on the data set sample: 12 points, some minutes."
 	@echo "What is in demo/results already is not measured again."
 	$(DEMO) --codec fixed-vq,huffman-vq,hypervq --points 0
 	$(DEMO) --codec huffman-vq,hypervq --points $(L_POINTS)
+	$(DEMO) --codec vvenc --points $(VVENC_POINTS)
 	$(DEMO) --codec jpeg --points $(JPEG_POINTS)
 	@echo
 	@echo "All of it:"
-	@$(DEMO) --codec fixed-vq,huffman-vq,hypervq,jpeg --points 0,$(L_POINTS),$(JPEG_POINTS) --rerun never
-	@$(BIN)/hvqbench report --results demo/results --out demo/report >/dev/null
+	@$(DEMO) --codec fixed-vq,huffman-vq,hypervq,vvenc,jpeg \
+	  --points 0,$(L_POINTS),$(VVENC_POINTS),$(JPEG_POINTS) --rerun never
+	@$(BIN)/hvqbench report demo --results demo/results --out demo/report >/dev/null
 	@echo
+	@echo "page     demo/report/report.html: open it in a browser"
 	@echo "figure   demo/report/rd-sample.png"
 	@echo "tables   demo/report/report.md, and each as .csv beside it"
 	@echo "results  demo/results"
@@ -85,7 +89,7 @@ gate-baseline: .venv
 kodak: .venv
 	@echo "Running $(SHIPPED) on Kodak into results. To stop is safe: make kodak goes on where it stopped."
 	$(BIN)/hvqbench run $(addprefix --codec ,$(SHIPPED)) --dataset kodak --results results
-	$(BIN)/hvqbench report --results results --out report
+	$(BIN)/hvqbench report --results results --out report --html
 
 clean:
 	@echo "Removing demo, dist, report and caches; .venv and results stay."
