@@ -7,9 +7,8 @@ looked for in this order, and the first folder that exists counts:
 2. ``$HVQBENCH_DATA/<id>/``, sub-folders included;
 3. hvqbench's cache (``HVQBENCH_CACHE``), into which they are downloaded if the manifest has URLs.
 
-The number of images is always checked, and their sha256 where the manifest has it. The keys of a manifest are the
-fields of :class:`Manifest`; ``docs/datasets.md`` explains them. Any folder of images, or one image file, is a data set
-too.
+The number of images is always checked, and their sha256 where the manifest (:mod:`hvqbench.manifest`) has it. Any
+folder of images, or one image file, is a data set too.
 """
 
 from __future__ import annotations
@@ -22,15 +21,16 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hvqbench import assets
-from hvqbench.catalog import dataset_files, read_toml
+from hvqbench.catalog import dataset_files
 from hvqbench.codec import Image
 from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean
 from hvqbench.image import SUFFIXES, read_image
+from hvqbench.manifest import Manifest, read_manifest
 
 DATA_VARIABLE = "HVQBENCH_DATA"
 
@@ -60,54 +60,6 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file to have: an image (``[[files]]``) or a zip archive of images (``[[archives]]``)."""
-
-    name: str
-    url: str = ""
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A parsed ``datasets/<id>.toml``.
-
-    Parameters
-    ----------
-    title, summary, licence, citation
-        What papers call it, one sentence about it, under which terms, and what to cite.
-    images
-        How many images there are.
-    files
-        One table ``[[files]]`` per image, where they are known one by one: ``name`` (file name), ``url``, ``sha256``.
-    archives
-        One table ``[[archives]]`` per zip archive: ``name`` (sub-folder for its images), ``url``, ``sha256``.
-    package
-        ``module/folder`` of an installed Python package that carries the files.
-    megabytes
-        Size of the download.
-    obtain
-        How to get the images where they cannot be downloaded.
-    """
-
-    id: str
-    title: str
-    summary: str
-    licence: str
-    images: int
-    citation: str = ""
-    files: tuple[Source, ...] = ()
-    archives: tuple[Source, ...] = ()
-    package: str = ""
-    megabytes: int = 0
-    obtain: str = ""
-
-    @property
-    def urls(self) -> list[str]:
-        return [source.url for source in (*self.files, *self.archives) if source.url]
 
 
 def load_dataset(id_or_path: str | Path) -> Dataset:
@@ -163,23 +115,6 @@ def dataset_unavailable(name: str) -> str | None:
     if len(found) != manifest.images:
         return f"{folder} has {len(found)} of its {manifest.images} images: complete that folder"
     return None
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Parse one manifest; its file name is the data set's id."""
-    content = read_toml(path)
-    known = {field.name for field in fields(Manifest)} - {"id"}
-    if unknown := sorted(content.keys() - known):
-        raise HvqbenchError(
-            f"{path}: unknown key {unknown[0]!r}; the keys of a manifest are {', '.join(sorted(known))}"
-        )
-    try:
-        for kind in ("files", "archives"):
-            content[kind] = tuple(Source(**table) for table in content.get(kind, ()))
-        return Manifest(id=path.stem, **content)
-    except TypeError as error:
-        problem = str(error).partition("() ")[2]
-        raise HvqbenchError(f"{path}: {problem}; docs/datasets.md lists the keys of a manifest") from None
 
 
 def _load(manifest: Manifest) -> Dataset:

@@ -33,7 +33,8 @@ def list_codecs() -> Listing:
 def list_datasets() -> Listing:
     """All data sets of the catalog; nothing is downloaded."""
     from hvqbench.catalog import dataset_files
-    from hvqbench.data import dataset_unavailable, read_manifest
+    from hvqbench.data import dataset_unavailable
+    from hvqbench.manifest import read_manifest
 
     listing = []
     for name, path in dataset_files().items():

@@ -23,7 +23,7 @@ from hvqbench.bench.plan import Entry, check_device, find_codec
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.task import Decoded
 from hvqbench.bench.worker import describe
-from hvqbench.codec import Codec, Image
+from hvqbench.codec import Bitstream, Codec, Image
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
 from hvqbench.image import write_image
@@ -145,11 +145,7 @@ def _match_one(
     image = file.read()
     found = find_point(codec, image, target)
     data = found.trial.stream.data
-    digest = found.trial.stream.digest or codec.digest(data, codec.decode(data))
-    decoded: Decoded = decoder.call(entry.source, device, data)
-    if decoded.digest != digest and not codec.spec.protocol.stochastic:
-        remedy = f"`hvqbench doctor {entry.source}` looks into it"
-        raise HvqbenchError(f"{codec.id}: another process decodes the stream to something else; {remedy}")
+    decoded = decode_elsewhere(entry, codec, found.trial.stream, decoder, device)
     folder = out / re.sub(r"[^A-Za-z0-9._-]+", "-", file.name)
     folder.mkdir(exist_ok=True)
     write_image(folder / "original.png", image)
@@ -172,6 +168,22 @@ def _match_one(
         stream=(folder / f"{codec.id}.bin").relative_to(out).as_posix(),
         picture=(folder / f"{codec.id}.png").relative_to(out).as_posix(),
     )
+
+
+def decode_elsewhere(entry: Entry, codec: Codec, stream: Bitstream, decoder: Process, device: str) -> Decoded:
+    """What the process *decoder* makes of the bytes of *stream*, which *codec* has made here.
+
+    Raises
+    ------
+    HvqbenchError
+        It is not what the encoder meant, and the codec does not declare itself stochastic.
+    """
+    digest = stream.digest or codec.digest(stream.data, codec.decode(stream.data))
+    decoded: Decoded = decoder.call(entry.source, device, stream.data)
+    if decoded.digest != digest and not codec.spec.protocol.stochastic:
+        remedy = f"`hvqbench doctor {entry.source}` looks into it"
+        raise HvqbenchError(f"{codec.id}: another process decodes the stream to something else; {remedy}")
+    return decoded
 
 
 def _miss(trial: Trial, target: Target) -> str:

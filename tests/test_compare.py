@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 import hvqbench
 from hvqbench import cli
 from hvqbench.errors import HvqbenchError
-from hvqbench.report.compare import shots
+from hvqbench.report.compare import Shot, shots
 from hvqbench.report.sheet import Crop, find_detail, save_sheet, sheet_figure
 
 
@@ -34,9 +34,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_kept_streams_are_decoded_at_the_nearest_rates(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def kept(folder: Path) -> list[list[Shot]]:
+    """What both codecs made of both images, from the kept streams."""
+    return shots(["jpeg", "webp"], folder / "images", ["first", "second"], results=folder / "results")
+
+
+def test_kept_streams_are_decoded_at_the_nearest_rates(folder: Path, kept: list[list[Shot]]) -> None:
     rows = hvqbench.read_results(folder / "results")
-    (row,) = shots(["jpeg", "webp"], folder / "images", ["second"], results=folder / "results")
+    row = kept[1]
     original, jpeg, webp = row
     assert (original.codec, original.pixels.shape) == ("", (64, 96, 3))
     assert {jpeg.how, webp.how} == {"kept"}
@@ -69,6 +75,46 @@ def test_without_results_a_rate_has_to_be_named(folder: Path, tmp_path: Path) ->
     assert row[1].how == "encoded"
 
 
+def test_a_stream_that_another_process_decodes_to_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
+    codec = tmp_path / "codecs" / "unlike"
+    codec.mkdir(parents=True)
+    text = (Path(__file__).parents[1] / "codecs" / "webp" / "codec.toml").read_text()
+    (codec / "codec.toml").write_text(text.replace('adapter = "pillow"\n', ""))
+    (codec / "adapter.py").write_text(
+        "import os\nfrom hvqbench.adapters.pillow import PillowCodec\n\n"
+        "class Own(PillowCodec):\n    digest = lambda self, data, image: str(os.getpid())\n"
+    )
+    with pytest.raises(HvqbenchError, match="unlike: another process decodes the stream to something else; `hvqbench"):
+        shots([f"{codec}@50"], folder / "images", results=tmp_path)
+    declared = (codec / "codec.toml").read_text().replace("[protocol]\n", "[protocol]\nstochastic = true\n")
+    (codec / "codec.toml").write_text(declared)
+    (row,) = shots([f"{codec}@50"], folder / "images", results=tmp_path)
+    assert row[1].how == "encoded"
+
+
+def test_a_kept_stream_that_decodes_to_something_else_is_said_and_made_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    altered = hvqbench.read_results(folder / "results").assign(digest="0123abc")
+    monkeypatch.setattr("hvqbench.report.compare.read_results", lambda path: altered)
+    (row,) = shots(["jpeg@40"], folder / "images", ["second"], results=folder / "results")
+    assert row[1].how == "encoded"
+    assert capsys.readouterr().err == (
+        "hvqbench: second: jpeg decodes its kept stream to something else: it is encoded again\n"
+    )
+
+
+def test_a_value_that_is_not_finite_is_infinity_or_a_dash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    PillowImage.new("RGB", (48, 48), (128, 128, 128)).save(tmp_path / "plain.png")  # too small for MS-SSIM
+    place = ["--dataset", str(tmp_path / "plain.png"), "--results", str(tmp_path), "--metric", "psnr,ms-ssim"]
+    assert _run("compare", "jpeg@90", *place, "--out", str(tmp_path / "sheet.png")) == 0
+    assert "psnr ∞  ms-ssim –  (encoded)" in capsys.readouterr().out
+    plain = np.full((48, 48, 3), 128, np.uint8)
+    shot = Shot("plain", plain, "jpeg", "quality", 90.0, 1.0, {"psnr": np.inf, "ms-ssim": np.nan}, "encoded")
+    captions = [text.get_text() for ax in sheet_figure([[Shot("plain", plain), shot]]).axes for text in ax.texts]
+    assert "PSNR\xa0∞, MS-SSIM\xa0–" in captions
+
+
 def test_the_detail_is_where_decodes_differ() -> None:
     flat = np.full((80, 120, 3), 100, np.uint8)
     other = flat.copy()
@@ -80,9 +126,11 @@ def test_the_detail_is_where_decodes_differ() -> None:
     assert crop.y + crop.side <= 80
 
 
-def test_a_sheet_shows_captions_within_their_columns(folder: Path, tmp_path: Path) -> None:
-    rows = shots(["jpeg", "webp"], folder / "images", ["first", "second"], results=folder / "results")
-    figure = sheet_figure(rows, Crop(8, 8, 16))
+def test_a_sheet_shows_captions_within_their_columns(
+    kept: list[list[Shot]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvqbench.report.sheet.DPI", 75)  # 300 are many pixels to write
+    figure = sheet_figure(kept, Crop(8, 8, 16))
     texts = [text for ax in figure.axes for text in ax.texts]
     assert [text.get_text() for text in texts if text.get_text() in ("original", "jpeg", "webp")] == (
         ["original", "jpeg", "webp"] * 2
@@ -95,7 +143,7 @@ def test_a_sheet_shows_captions_within_their_columns(folder: Path, tmp_path: Pat
     # A row has three pictures, each with its detail in an inset.
     assert len(figure.axes) == 6
     assert all(ax.child_axes[0].images[0].get_array().shape == (16, 16, 3) for ax in figure.axes)
-    first, second = save_sheet(figure, tmp_path / "a"), save_sheet(sheet_figure(rows, Crop(8, 8, 16)), tmp_path / "b")
+    first, second = save_sheet(figure, tmp_path / "a"), save_sheet(sheet_figure(kept, Crop(8, 8, 16)), tmp_path / "b")
     assert [path.name for path in first] == ["a.png", "a.pdf"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 

@@ -10,9 +10,10 @@ import pytest
 
 from hvqbench import assets
 from hvqbench.catalog import dataset_files
-from hvqbench.data import ImageFile, dataset_unavailable, load_dataset, read_manifest
+from hvqbench.data import ImageFile, dataset_unavailable, load_dataset
 from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.image import write_image
+from hvqbench.manifest import read_manifest
 
 GREY = np.full((4, 6, 3), 128, np.uint8)
 

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import hvqbench
 from hvqbench.errors import HvqbenchError
 from hvqbench.report.html import LIMIT, pictures, write_html
 from hvqbench.report.html.pictures import Blobs, error_map, picture
-from hvqbench.report.html.room import make_room, near_points, spread
+from hvqbench.report.html.room import Room, make_room, near_points, spread
 
 
 class Reader(HTMLParser):
@@ -224,16 +224,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HVQBENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The tests of one store share their pictures, made once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HVQBENCH_CACHE", str(folder))
+        yield folder
 
 
-def test_pictures_are_those_that_were_measured(store: Path, cache: Path) -> None:
-    results = hvqbench.read_results(store)
+@pytest.fixture(scope="module")
+def whole(store: Path, cache: Path) -> tuple[Room, Blobs]:
+    """The room with all pictures."""
     blobs = Blobs(8_000_000)
-    room = make_room(results, "sample", ["psnr"], store, blobs)
+    return make_room(hvqbench.read_results(store), "sample", ["psnr"], store, blobs), blobs
+
+
+def test_pictures_are_those_that_were_measured(store: Path, whole: tuple[Room, Blobs], tmp_path: Path) -> None:
+    results = hvqbench.read_results(store)
+    room, blobs = whole
     assert len(room.images) == 3
     assert len(room.decodes) == 3 * 2 * 2
     assert room.notes == []
@@ -249,25 +258,25 @@ def test_pictures_are_those_that_were_measured(store: Path, cache: Path) -> None
     assert make_room(results, "sample", ["psnr"], None, again).decodes == []
     for path in (store / "_streams").rglob("*.bin"):
         assert path.is_file()
-    (empty := cache.parent / "empty").mkdir()
-    assert make_room(results, "sample", ["psnr"], empty, again).decodes == room.decodes  # from the cache
+    assert make_room(results, "sample", ["psnr"], tmp_path, again).decodes == room.decodes  # from the cache
 
 
-def test_what_does_not_fit_is_left_out_and_said(store: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_left_out_and_said(
+    store: Path, whole: tuple[Room, Blobs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = hvqbench.read_results(store)
-    whole = Blobs(8_000_000)
-    make_room(results, "sample", ["psnr"], store, whole)
-    blobs = Blobs(whole.size * 3 // 4)
+    blobs = Blobs(whole[1].size * 3 // 4)
     room = make_room(results, "sample", ["psnr"], store, blobs)
     assert 0 < len(room.images) < 3
     assert blobs.size <= blobs.budget
     assert f"{len(room.images)} of 3 images" in room.notes[0]
     monkeypatch.setattr(hvqbench.report.html, "LIMIT", 1_500_000)
-    path = write_html(results, cache.parent / "small.html", streams=store)
+    path = write_html(results, tmp_path / "small.html", streams=store)
     assert path.stat().st_size <= 1_500_000 < LIMIT
 
 
-def test_bitstreams_that_are_gone_are_said(store: Path, cache: Path, tmp_path: Path) -> None:
+def test_bitstreams_that_are_gone_are_said(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HVQBENCH_CACHE", str(tmp_path / "cache"))
     room = make_room(hvqbench.read_results(store), "sample", ["psnr"], tmp_path / "nothing", Blobs(8_000_000))
     assert room.decodes == []
     assert room.notes == ["jpeg: not all of its bitstreams were kept.", "webp: not all of its bitstreams were kept."]

@@ -190,7 +190,7 @@ def bd_rate_from_curves(
 
 
 def bd_table(
-    results: pd.DataFrame,
+    results: pd.DataFrame | Curves,
     anchor: str,
     metric: str | Sequence[str],
     dataset: str | None = None,
@@ -207,11 +207,11 @@ def bd_table(
     """
     import pandas as pd
 
-    curves = Curves(results)
+    curves = results if isinstance(results, Curves) else Curves(results)
     metrics = [metric] if isinstance(metric, str) else list(metric)
     found = [
         bd_rate(curves, codec, anchor, one_metric, name, method)
-        for name, one_metric, codec in comparisons(results, anchor, metrics, dataset, published)
+        for name, one_metric, codec in comparisons(curves.results, anchor, metrics, dataset, published)
     ]
     return pd.DataFrame(map(_as_row, found), columns=list(_as_row(BDRate(math.nan, method, math.nan, (0, 0)))))
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvqbench.analysis.batch import bd_metrics, bd_rates
-from hvqbench.analysis.curves import Curve, mean_curve
+from hvqbench.analysis.curves import Curve, the_dataset
+from hvqbench.analysis.pairs import Curves
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ class Band:
 
 
 def curve_band(
-    rows: pd.DataFrame,
+    rows: pd.DataFrame | Curves,
     codec: str,
     metric: str,
     dataset: str | None = None,
@@ -63,12 +64,8 @@ def curve_band(
     seed: int = SEED,
 ) -> Band:
     """The mean curve of *codec* and, at each operating point, the interval of its mean metric over the images."""
-    from hvqbench.curves.library import is_published, published_curve
-
-    if is_published(codec):
-        curve = published_curve(codec, metric, str(dataset))
-    else:
-        curve = mean_curve(rows, codec, metric, dataset)
+    curves = rows if isinstance(rows, Curves) else Curves(rows)
+    curve = curves.get(codec, metric, the_dataset(curves.results, None) if dataset is None else dataset)
     images = len(curve.image_values)  # none where only means are known
     low, high = pointwise_interval(
         lambda drawn: drawn @ curve.image_values, images, len(curve.values), level, resamples, seed

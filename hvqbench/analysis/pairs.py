@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from hvqbench.analysis.curves import Curve, mean_curve, the_dataset
 from hvqbench.errors import HvqbenchError
@@ -32,8 +33,18 @@ class Curves:
 
     def __init__(self, results: pd.DataFrame) -> None:
         self.results = results
-        self._groups = results.groupby(["dataset", "codec"], sort=False).indices if len(results) else {}
         self._made: dict[tuple[str, str, str], Curve] = {}
+
+    @cached_property
+    def _groups(self) -> Any:
+        """Where the rows of each data set and codec are."""
+        return self.results.groupby(["dataset", "codec"], sort=False).indices if len(self.results) else {}
+
+    def part(self, rows: pd.DataFrame) -> Curves:
+        """The curves in *rows*, which are all rows of some codecs on some data sets; what one makes, the other has."""
+        curves = Curves(rows)
+        curves._made = self._made
+        return curves
 
     def get(self, codec: str, metric: str, dataset: str) -> Curve:
         """The curve of *codec*, measured, or published where its name says so."""
@@ -81,7 +92,7 @@ def curve_pair(
 def _is_part(curve: Curve) -> bool:
     """Whether a measured *curve* is of fewer images than its data set has, where the catalog knows that."""
     from hvqbench.catalog import dataset_files
-    from hvqbench.data import read_manifest
+    from hvqbench.manifest import read_manifest
 
     files = dataset_files()
     return curve.dataset in files and len(curve.images) < read_manifest(files[curve.dataset]).images

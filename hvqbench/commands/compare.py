@@ -33,7 +33,7 @@ def compare(
 ) -> None:
     """Pictures of codecs at one rate, with a detail enlarged: from kept streams, else by encoding."""
     use_catalog(catalog)
-    from hvqbench.report.compare import shots
+    from hvqbench.report.compare import reading, shots
     from hvqbench.report.sheet import save_sheet, sheet_figure
 
     detail = _crop(crop)
@@ -48,7 +48,7 @@ def compare(
         typer.echo(text.dumps([shot.record() for row in rows for shot in row if shot.codec], indent=2))
         return
     for shot in (shot for row in rows for shot in row if shot.codec):
-        values = "  ".join(f"{name} {value:.4g}" for name, value in shot.values.items())
+        values = "  ".join(f"{name} {reading(value, '.4g')}" for name, value in shot.values.items())
         where = f"{shot.codec} {shot.image}  {shot.point_name} {shot.point:.4g}"
         typer.echo(f"{where}  {shot.bpp:.4f} bpp  {values}  ({shot.how})")
     typer.echo("\n".join(str(path) for path in paths))

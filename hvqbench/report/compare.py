@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hvqbench.assets import say
 from hvqbench.bench.executor import Process, threads_per_process
 from hvqbench.bench.plan import Entry, check_device, find_codec
 from hvqbench.bench.store import Store, read_results
 from hvqbench.bench.task import Decoded
 from hvqbench.errors import HvqbenchError, UnavailableError, closest
+from hvqbench.matching import decode_elsewhere
 from hvqbench.rate_control import Target, UnreachableError, find_point
+from hvqbench.report.table import NONE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +61,11 @@ class Shot:
         """All but the pixels, for JSON."""
         content = {name: value for name, value in asdict(self).items() if name != "pixels"}
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
+
+
+def reading(value: float, form: str) -> str:
+    """*value* of a metric in the format *form*; ∞, as the PSNR of equal pictures is; a dash where there is none."""
+    return format(value, form) if math.isfinite(value) else "∞" if value == math.inf else NONE
 
 
 def shots(
@@ -140,6 +148,7 @@ class _Maker:
                     known = row if decoded.sha256 == row["reconstruction_sha256"] else {}
                     yield self._shot(entry, row["point"], len(data), decoded, "kept", known)
                     continue
+                say(f"{self.file.name}: {entry.spec.id} decodes its kept stream to something else: it is encoded again")
             yield self._encode(entry, point, target)
 
     def _common_rate(self, wanted: Sequence[tuple[Entry, float | None]]) -> float | None:
@@ -185,15 +194,15 @@ class _Maker:
             assert target is not None
             try:
                 trial = find_point(codec, self.original, Target("bpp", target)).trial
-                point, data = trial.point, trial.stream.data
+                point, stream = trial.point, trial.stream
             except UnreachableError as error:
                 raise HvqbenchError(
                     f"{error}; name another rate with --bpp, or a point with {codec.id}@POINT"
                 ) from None
         else:
-            data = codec.encode(self.original, point).data
-        decoded: Decoded = self.decoder.call(entry.source, self.device, data)
-        return self._shot(entry, point, len(data), decoded, "encoded", {})
+            stream = codec.encode(self.original, point)
+        decoded = decode_elsewhere(entry, codec, stream, self.decoder, self.device)
+        return self._shot(entry, point, len(stream.data), decoded, "encoded", {})
 
     def _shot(
         self, entry: Entry, point: float, size: int, decoded: Decoded, how: str, known: Mapping[Any, Any]

@@ -91,14 +91,15 @@ def _speed(spec: FigureSpec, scope: Scope) -> Figures:
     for dataset, calls in calls_of.items() if metric else ():
         for anchor in scope.anchors if dataset in scope.datasets else ():
             try:
-                bd = bd_table(scope.with_anchors, anchor, metric, dataset).set_index("codec")
+                rows = scope.source.curves.part(scope.with_anchors)
+                bd = bd_table(rows, anchor, metric, dataset).set_index("codec")
             except HvqbenchError as error:
                 scope.source.lack(f"figure speed: {error}")
                 continue
             bd.loc[anchor, ["bd_rate_percent", "ci_low", "ci_high"]] = (0.0, np.nan, np.nan)
-            rows = speeds(calls).join(bd[["bd_rate_percent", "ci_low", "ci_high"]], on="codec")
-            shown = rows[rows["codec"].isin(scope.codecs) & rows["bd_rate_percent"].notna()]
-            for codec in rows.loc[rows["bd_rate_percent"].isna(), "codec"]:
+            fast = speeds(calls).join(bd[["bd_rate_percent", "ci_low", "ci_high"]], on="codec")
+            shown = fast[fast["codec"].isin(scope.codecs) & fast["bd_rate_percent"].notna()]
+            for codec in fast.loc[fast["bd_rate_percent"].isna(), "codec"]:
                 scope.source.lack(f"figure speed: {codec} has no BD-rate against {label(anchor)} in {metric}")
             if len(shown) > 1:  # a lone point compares nothing
                 name = file_name(dataset + (f"-{anchor}" if len(scope.anchors) > 1 else ""))

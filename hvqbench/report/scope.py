@@ -75,8 +75,7 @@ class Source:
 
         key = (codec, metric, dataset)
         if key not in self._bands:
-            own = (self.results["codec"] == codec) & (self.results["dataset"] == dataset)
-            band = curve_band(self.results[own], codec, metric, dataset)
+            band = curve_band(self.curves, codec, metric, dataset)
             self._bands[key] = band if np.isfinite(band.low).any() else None
         return self._bands[key]
 
@@ -95,10 +94,13 @@ class Scope:
         self.anchors = _anchors(source, selection.anchors)
         others = [*(name for name in selection.anchors if is_published(name)), *selection.published]
         self.published = _published(source, others, self.datasets, self.infos)
-        chosen = results["codec"].isin(self.codecs) & results["dataset"].isin(self.datasets)
-        self.results: pd.DataFrame = results[chosen]
-        self.ok: pd.DataFrame = self.results[self.results["status"] == "ok"]
+        self.results = _rows(results, self.codecs, self.datasets)
         self.classic = source.classic & set(self.codecs)
+
+    @cached_property
+    def ok(self) -> pd.DataFrame:
+        """The rows of finished images."""
+        return self.results[self.results["status"] == "ok"]
 
     @property
     def of_images(self) -> dict[str, MetricInfo]:
@@ -108,12 +110,12 @@ class Scope:
     @property
     def with_anchors(self) -> pd.DataFrame:
         """The rows, and those of the anchors, of all codecs that have any."""
-        results = self.source.results
-        return results[results["codec"].isin([*self.codecs, *self.anchors]) & results["dataset"].isin(self.datasets)]
+        return _rows(self.source.results, [*self.codecs, *self.anchors], self.datasets)
 
     def curves(self, dataset: str) -> dict[str, list[Curve]]:
         """For each metric the measured curves that have points on *dataset*, and the published ones near them."""
-        codecs = [c for c in self.codecs if c in set(self.ok.loc[self.ok["dataset"] == dataset, "codec"])]
+        finished = set(self.ok.loc[self.ok["dataset"] == dataset, "codec"])
+        codecs = [codec for codec in self.codecs if codec in finished]
         curves: dict[str, list[Curve]] = {}
         for metric in self.infos:
             measured = [self.source.curves.get(codec, metric, dataset) for codec in codecs]
@@ -134,6 +136,12 @@ def near(measured: list[Curve], published: Iterable[str]) -> list[Curve]:
     highest = max(curve.bpp.max() for curve in measured) * PUBLISHED_SPAN
     inside = [(curve, (curve.bpp >= lowest) & (curve.bpp <= highest)) for curve in curves]
     return [replace(curve, bpp=curve.bpp[kept], values=curve.values[kept]) for curve, kept in inside if kept.any()]
+
+
+def _rows(results: pd.DataFrame, codecs: list[str], datasets: list[str]) -> pd.DataFrame:
+    """The rows of those codecs on those data sets; to copy a large table takes long, so all of them are no copy."""
+    chosen = results["codec"].isin(codecs) & results["dataset"].isin(datasets)
+    return results if chosen.all() else results[chosen]
 
 
 def _metrics(source: Source, wanted: tuple[str, ...]) -> dict[str, MetricInfo]:

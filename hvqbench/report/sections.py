@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.report import tables
+from hvqbench.report.columns import DECIMALS, TITLES, decimals_of, titles_of
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import TableSpec
 from hvqbench.report.table import ARROWS, NONE, Cell, Table, plain_table, ranked, text_of
@@ -19,57 +20,6 @@ if TYPE_CHECKING:
 
 FIXED_LENGTH = "fixed-vq"
 """The codec whose bytes a saving is measured against, where the catalog does not know a codec's tokenizer."""
-
-TITLES: Mapping[str, str] = {
-    "saved_percent": "saved %",
-    "mean_saved_percent": "mean of images %",
-    "same_pixels": "same pixels",
-    "anchor_bytes": "bytes of anchor",
-    "bd_rate_percent": "BD-rate %",
-    "anchor_points": "points of anchor",
-    "codec_points": "points",
-    "point_name": "",
-    "bpp_range": "bpp",
-    "encode_ms": "encode ms",
-    "decode_ms": "decode ms",
-    "encode_speed": "encode MP/s",
-    "decode_speed": "decode MP/s",
-    "encode_ratio": "encode x",
-    "decode_ratio": "decode x",
-    "memory_mb": "peak MB",
-    "encode_macs_per_pixel": "encode MAC/px",
-    "decode_macs_per_pixel": "decode MAC/px",
-}
-DECIMALS: Mapping[str, int] = {
-    "bpp": 4,
-    "bytes": 0,
-    "saved_percent": 2,
-    "mean_saved_percent": 2,
-    "overlap": 2,
-    "bd_rate_percent": 2,
-    "images": 0,
-    "patches": 0,
-    "encode_ms": 1,
-    "decode_ms": 1,
-    "encode_speed": 2,
-    "decode_speed": 2,
-    "encode_ratio": 2,
-    "decode_ratio": 2,
-    "memory_mb": 0,
-    "parameters": 0,
-    "encode_macs_per_pixel": 0,
-    "decode_macs_per_pixel": 0,
-}
-
-
-def titles_of(scope: Scope) -> dict[str, str]:
-    """Headings of columns, with an arrow at each metric towards better."""
-    return {**TITLES, **{name: f"{name} {ARROWS[info.higher_is_better]}" for name, info in scope.infos.items()}}
-
-
-def decimals_of(scope: Scope) -> dict[str, int]:
-    """Decimals of columns; a metric in dB has two."""
-    return {**DECIMALS, **{name: 2 if info.unit == "dB" else 4 for name, info in scope.infos.items()}}
 
 
 def points(spec: TableSpec, scope: Scope) -> Iterator[Table]:
@@ -102,7 +52,7 @@ def bd_rate(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     from hvqbench.analysis.bd import FLAGS
 
     for anchor in scope.anchors:
-        rows = scope.with_anchors
+        rows = scope.source.curves.part(scope.with_anchors)
         # Of all rows and not of the finished ones alone, so that an anchor that failed is said with each comparison.
         published = [name for name in scope.published if name != tables.bare(anchor)]
         try:
@@ -271,7 +221,7 @@ def ablation(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     """The table that ``hvqbench ablate`` wrote."""
     import pandas as pd
 
-    from hvqbench.training import ablation as source
+    from hvqbench.training import ablation_table as source
 
     path = Path(spec.source or "runs/ablations/ablation.csv")
     if not path.is_file():

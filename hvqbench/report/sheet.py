@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.report.compare import Shot
+from hvqbench.report.compare import Shot, reading
 from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _lines(shot: Shot, letters: int) -> list[str]:
     lines = [shot.codec, f"{shot.bpp:.4f} bpp ({shot.point_name} {shot.point:.4g})"]
     infos = {name: metric_info(name) for name in shot.values}
     values = [
-        f"{infos[name].title.partition(' (')[0]}\xa0{value:.{2 if infos[name].unit == 'dB' else 3}f}"
+        f"{infos[name].title.partition(' (')[0]}\xa0{reading(value, '.2f' if infos[name].unit == 'dB' else '.3f')}"
         for name, value in shot.values.items()
     ]
     return [*lines, *wrap(", ".join(values), letters, break_long_words=False, break_on_hyphens=False)]

@@ -167,8 +167,8 @@ def curve_notes(curves: Curves, codecs: Sequence[str], metrics: Sequence[str], d
     for dataset in datasets:
         there = set(done.loc[done["dataset"] == dataset, "codec"])
         for codec in (codec for codec in codecs if codec in there):
+            own = done.loc[(done["codec"] == codec) & (done["dataset"] == dataset), list(metrics)]
             for metric in metrics:
-                own = done[(done["codec"] == codec) & (done["dataset"] == dataset)]
                 if own[metric].isna().all():
                     notes[f"{codec} on {dataset}: no {metric}"] = None
                     continue

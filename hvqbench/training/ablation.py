@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import torch
 from hvqbench.assets import say
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
+from hvqbench.training.ablation_table import DECIMALS, INTRODUCTION, TITLES
 from hvqbench.training.evaluation import QUALITY, ideal_bits, reconstruction
 from hvqbench.training.family import AUTOENCODER_FILE
 from hvqbench.training.index_model import IndexModelTraining, train_index_model
@@ -30,31 +30,6 @@ if TYPE_CHECKING:
     from hvqbench.data import Dataset
 
 HYPERPRIOR, FREQUENCIES = "hyperprior.safetensors", "frequencies.safetensors"
-TITLES: Mapping[str, str] = {
-    "tokenizer_seed": "seed of tokenizer",
-    "tokenizer_steps": "steps of tokenizer",
-    "fixed_bits": "fixed",
-    "static_bits": "static",
-    "index_bits": "indices",
-    "z_bits": "z",
-    "static_saved_percent": "static saves %",
-    "saved_percent": "saves %",
-    "z_percent": "z %",
-    "psnr": "psnr ↑",
-    "lpips-alex": "lpips-alex ↓",
-    "dists": "dists ↓",
-}
-DECIMALS: Mapping[str, int] = {
-    **dict.fromkeys(("tokenizer_seed", "tokenizer_steps", "fixed_bits", "static_bits", "index_bits", "z_bits"), 0),
-    **dict.fromkeys(("static_saved_percent", "saved_percent", "z_percent", "psnr"), 2),
-    **dict.fromkeys(("lpips-alex", "dists"), 4),
-    "minutes": 1,
-}
-INTRODUCTION = """\
-Bits are means per image, and ideal: -log2 of the floating-point model's probabilities. No byte was coded, because some
-of these models have no integer coder. "saves" compares indices and z with fixed length, "static saves" the ideal code
-of the training frequencies; "z %" is z's share. Quality is that of tokenizers that a variant trained. Minutes are of
-training, and compare variants only where nothing else ran on the machine."""
 
 
 def ablate(

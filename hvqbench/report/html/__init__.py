@@ -31,7 +31,7 @@ LIMIT = 12_000_000
 LISTING = 200_000
 """Bytes of it that are kept for the list of the pictures and their metrics."""
 HERE = Path(__file__).parent
-SCRIPTS = ("page.js", "tables.js", "curves.js", "room.js")
+SCRIPTS = ("page.js", "tables.js", "chart.js", "curves.js", "room.js")
 
 
 def write_html(

@@ -25,7 +25,7 @@ def bd_rows(scope: Scope, dataset: str, anchor: str) -> list[Row]:
     finished = set(rows.loc[rows["status"].isin(["ok", "set"]), "codec"]) | {anchor}
     rows = rows[rows["codec"].isin(finished)]  # what did not run has its own table
     try:
-        table = bd_table(rows, anchor, list(scope.infos), dataset, published=scope.published)
+        table = bd_table(scope.source.curves.part(rows), anchor, list(scope.infos), dataset, published=scope.published)
     except HvqbenchError:  # a published anchor without a curve on this data set
         return []
     return list(table.to_dict("records"))
