@@ -17,7 +17,7 @@ import typer
 from hvqbench import cli
 from hvqbench.adapters import command
 from hvqbench.catalog import CODEC_KEYS, load_codec, read_spec
-from hvqbench.data import Manifest, read_manifest
+from hvqbench.manifest import Manifest, read_manifest
 from hvqbench.protocol import Needs, Protocol
 
 ROOT = Path(__file__).parents[1]
