@@ -1,7 +1,8 @@
 """Runs codecs over images and keeps what comes out.
 
 ``plan`` says which rows are wanted, ``executor`` has ``worker`` processes measure the missing ones as ``task``
-describes, ``store`` keeps each row when it is finished, ``sweep`` joins them and ``summary`` shows the end of it.
+describes (``ray_executor`` those of each ``node`` of a cluster), ``store`` keeps each row when it is finished,
+``sweep`` joins them and ``summary`` shows the end of it.
 ``timing`` is a pass of its own, on a machine that ``machine`` describes.
 """
 

@@ -1,6 +1,7 @@
 """Runs tasks on this machine: one or more teams of three processes, an encoder, a decoder and a judge.
 
-A process that dies takes the task that it was at with it, as a failed row with the reason, and is replaced.
+A process that dies takes the task that it was at with it, as a failed row with the reason, and is replaced. Teams on
+other machines are of :mod:`~hvqbench.bench.ray_executor`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hvqbench.bench.task import Decoded, Encoded, WorkerError
+from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure
+from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hvqbench.bench.rows import Row
     from hvqbench.codec import Image
     from hvqbench.data import ImageFile
 
@@ -31,6 +34,10 @@ T = TypeVar("T")
 Result = TypeVar("Result")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class LostTeamError(HvqbenchError):
+    """A team is gone with its machine: what it was at is done by another one."""
 
 
 def threads_per_process(jobs: int) -> int:
@@ -59,13 +66,16 @@ def prepare(teams: Sequence[Team], source: str, device: str, metrics: tuple[str,
 
     A codec that cannot be loaded is not said here: each of its tasks will say it.
     """
+    teams = [team for team in teams if team.ready]
     with ThreadPoolExecutor(1 + 2 * len(teams)) as pool:
         try:
             loading: list[Future[Any]] = [pool.submit(team.load_encoder, source, device) for team in teams]
             loading += [pool.submit(team.load_decoder, source, device) for team in teams]
             unready = teams[0].prepare_metrics(metrics)  # the first alone: it may download
-            loading += [pool.submit(team.prepare_metrics, metrics) for team in teams[1:]]
-            wait(loading)
+            judges = [pool.submit(team.prepare_metrics, metrics) for team in teams[1:]]
+            wait(loading + judges)
+            for judge in judges:
+                unready |= {} if judge.exception() else judge.result()
         except BaseException:
             for team in teams:  # else the pool would wait for them
                 team.close()
@@ -85,7 +95,7 @@ def execute(
     work
         Does one task with the processes of one team.
     """
-    waiting: queue.SimpleQueue[Sequence[T]] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Sequence[T] | None] = queue.SimpleQueue()
     for group in groups:
         waiting.put(group)
     finished: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
@@ -93,15 +103,24 @@ def execute(
 
     def serve(team: Team) -> None:
         try:
-            with suppress(queue.Empty):
-                while True:
-                    for task in waiting.get_nowait():
-                        result = work(task, team)
-                        if stop.is_set():
-                            return
-                        finished.put(result)
+            while not stop.is_set():
+                team.start()
+                group = waiting.get()  # not before the team is there: others must not wait for what it holds
+                if group is not None:
+                    do(group, team)
         except BaseException as error:  # a bug in here: the main thread raises it
             finished.put(error)
+
+    def do(group: Sequence[T], team: Team) -> None:
+        for done, task in enumerate(group):
+            try:
+                result = work(task, team)
+            except LostTeamError:
+                waiting.put(group[done:])
+                return
+            if stop.is_set():
+                return
+            finished.put(result)
 
     try:
         for team in teams:
@@ -113,45 +132,62 @@ def execute(
             yield result
     finally:
         stop.set()
+        for _ in teams:
+            waiting.put(None)
 
 
 class Team:
     """The :class:`~hvqbench.bench.task.Workers` of this machine."""
 
     def __init__(self, threads: int) -> None:
-        self._encoder = Process("encoder", threads)
-        self._decoder = Process("decoder", threads)
-        self._judge = Process("judge", threads, quiet=False)  # it may download: let that be seen
-        self._describer = Process("describer", threads, quiet=False)
+        # Judge and describer may download: let that be seen.
+        quiet = {"encoder": True, "decoder": True, "judge": False, "describer": False}
+        self._processes = {role: Process(role, threads, said) for role, said in quiet.items()}
+
+    @property
+    def ready(self) -> bool:
+        """Whether it would answer at once."""
+        return True
+
+    def start(self) -> None:
+        """Return when the team is ready; processes of this machine are started when they are needed."""
+
+    def call(self, role: str, *request: Any) -> Any:
+        """The answer of one of the processes; raises :class:`~hvqbench.bench.task.WorkerError`."""
+        return self._processes[role].call(*request)
+
+    def measure(self, task: Task, stored: bytes | None) -> tuple[Row, bytes | None]:
+        """As :func:`hvqbench.bench.task.measure`."""
+        return measure(task, self, stored)
 
     def encode(self, source: str, device: str, image: ImageFile, point: float) -> Encoded:
-        return self._encoder.call(source, device, image, point)
+        return self.call("encoder", source, device, image, point)
 
     def decode(self, source: str, device: str, data: bytes) -> Decoded:
-        return self._decoder.call(source, device, data)
+        return self.call("decoder", source, device, data)
 
     def load_encoder(self, source: str, device: str) -> None:
-        self._encoder.call(source, device, None, None)
+        self.call("encoder", source, device, None, None)
 
     def load_decoder(self, source: str, device: str) -> None:
-        self._decoder.call(source, device, None)
+        self.call("decoder", source, device, None)
 
     def score(self, image: ImageFile, decoded: Image, metrics: tuple[str, ...]) -> dict[str, float]:
-        return self._judge.call(image, decoded, metrics)
+        return self.call("judge", image, decoded, metrics)
 
     def prepare_metrics(self, metrics: tuple[str, ...]) -> dict[str, str]:
         """Load the metrics; those that cannot be had, with the reason."""
-        return self._judge.call(None, None, metrics)
+        return self.call("judge", None, None, metrics)
 
     def describe(self, metric: str, device: str, image: ImageFile | Image) -> NDArray[np.float32]:
-        return self._describer.call(metric, device, image)
+        return self.call("describer", metric, device, image)
 
     def prepare_set_metric(self, metric: str, device: str) -> str:
         """Load a metric of whole sets; why it cannot be had, or nothing."""
-        return self._describer.call(metric, device, None)
+        return self.call("describer", metric, device, None)
 
     def close(self) -> None:
-        for process in (self._encoder, self._decoder, self._judge, self._describer):
+        for process in self._processes.values():
             process.close()
 
 

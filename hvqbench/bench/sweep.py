@@ -8,9 +8,10 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import hvqbench
 from hvqbench.bench.current import current, one_version
@@ -32,7 +33,7 @@ from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.rows import Identity, Row, identity, newest, of_set
 from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
 from hvqbench.bench.store import Store, to_frame
-from hvqbench.bench.task import Task, measure, now
+from hvqbench.bench.task import Task, now
 from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, UnavailableError
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hvqbench.data import Dataset
+
+Executor = Literal["local", "ray"]
 
 
 def run(
@@ -55,6 +58,9 @@ def run(
     progress: bool = True,
     limit: int | None = None,
     small_sets: bool = False,
+    executor: Executor = "local",
+    address: str | None = None,
+    per_job: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Run codecs over a data set; what is in *results* already is not measured again.
 
@@ -81,6 +87,13 @@ def run(
         Only the first so many images.
     small_sets
         Compute metrics of whole sets also where the set has too few patches for them.
+    executor
+        ``"local"``, this machine, or ``"ray"``, a Ray cluster: ``docs/cluster.md``.
+    address
+        Of the Ray cluster, ``host:port``; by default ``RAY_ADDRESS``, or the one that this machine belongs to.
+    per_job
+        What a job takes of a node of the cluster: ``cpu``, ``gpu`` and ``memory`` in GB, by default one core, and one
+        GPU if *device* is one.
 
     Returns
     -------
@@ -97,6 +110,10 @@ def run(
     from hvqbench.data import Dataset, load_dataset
 
     check_arguments(jobs, rerun, limit, points)
+    if executor not in get_args(Executor):
+        raise HvqbenchError(f"executor is {executor!r}; it must be one of {', '.join(get_args(Executor))}")
+    if executor == "local" and (address or per_job):
+        raise HvqbenchError("address and per-job are of a Ray cluster: add --executor ray, or leave them out")
     names = select_codecs(codecs)
     entries = [find_codec(name) for name in names]
     wanted, of_sets = split_metrics(usable_metrics(metrics))
@@ -111,7 +128,8 @@ def run(
 
     tasks = make_plan(entries, data.id, pictures, wanted, points, device)
     if todo := pending(tasks, known, rerun):
-        check_device(device)
+        if executor == "local":  # a cluster's nodes look at their own
+            check_device(device)
         at_work = {task.codec for task in todo}
         reasons |= {e.spec.id: reason for e in entries if e.spec.id in at_work and (reason := e.unavailable())}
     notes = [note(data.id, e, "unavailable", reasons[e.spec.id]) for e in entries if e.spec.id in reasons]
@@ -127,7 +145,8 @@ def run(
         | {"libraries": library_versions(entry.codec), "protocol": " ".join(entry.spec.protocol.flags)}
         for entry in entries
     }
-    with open_teams(jobs) as teams:
+    at_home = executor == "local" or not (todo or of_sets)
+    with open_teams(jobs) if at_home else _open_cluster(jobs, address, per_job, device) as teams:
         if todo:
             if unready := prepare(teams, todo[0].source, device, tuple(wanted)):
                 _report_unready(unready, named=metrics is not None)
@@ -141,6 +160,14 @@ def run(
             whole = WholeSets(data.id, len(pictures), of_sets)
             asked |= measure_sets(store, whole, usable, teams, circumstances_of, progress, rerun != "never")
     return finish(store, data.id, asked, list(known.values()) if nothing_new else None)
+
+
+def _open_cluster(
+    jobs: int, address: str | None, per_job: Mapping[str, float] | None, device: str
+) -> AbstractContextManager[list[Team]]:
+    from hvqbench.bench.ray_executor import Share, open_ray_teams
+
+    return open_ray_teams(jobs, address, Share.of(per_job or {}, device))
 
 
 def measure_images(
@@ -160,7 +187,7 @@ def measure_images(
 
     def work(task: Task, team: Team) -> tuple[Row, bytes | None]:
         stored = store.stream(task.earlier["bitstream_sha256"]) if task.earlier else None
-        return measure(task, team, stored)
+        return team.measure(task, stored)
 
     with show_progress(len(todo), progress) as advance:
         for row, stream in execute(by_image(todo), teams, work):
@@ -188,7 +215,7 @@ def measure_sets(
     todo = [task for task in planned if task.metrics]
     if todo and measure_missing:
         for name in whole.metrics:
-            if reason := teams[0].prepare_set_metric(name, todo[0].members[0].device):
+            if reason := next(t for t in teams if t.ready).prepare_set_metric(name, todo[0].members[0].device):
                 _report_unready({name: reason}, named=True)
         with show_progress(sum(len(task.members) for task in todo), progress) as advance:
             for row in execute([[task] for task in todo], teams, SetScorer(store, known.values(), advance)):

@@ -54,3 +54,15 @@ def numbers(values: list[str]) -> list[float]:
         except ValueError:
             raise HvqbenchError(f"point {part!r} is no number; write them like --points 10,30,50") from None
     return numbers
+
+
+def amounts(text: str) -> dict[str, float]:
+    """``"cpu=4,memory=16"`` as a mapping."""
+    found = {}
+    for part in split([text], "per-job"):
+        name, _, number = part.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            raise HvqbenchError(f"--per-job {text!r} is no list of amounts; write cpu=4,gpu=1,memory=16") from None
+    return found

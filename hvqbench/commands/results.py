@@ -14,6 +14,7 @@ from hvqbench.commands.options import (
     Device,
     Json,
     Results,
+    amounts,
     given,
     numbers,
     split,
@@ -38,6 +39,9 @@ def run(
     timing: Annotated[bool, typer.Option("--timing", help="Measure time and memory, instead of quality.")] = False,
     repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="How often to time each call; 3.")] = None,
     small_sets: SmallSets = False,
+    executor: Annotated[str, typer.Option("--executor", help="Where jobs run: local, or ray, a cluster.")] = "local",
+    address: Annotated[str | None, typer.Option("--address", help="Of the Ray cluster, HOST:PORT.")] = None,
+    per_job: Annotated[str | None, typer.Option("--per-job", help="A job's share: cpu=1,gpu=0,memory=0 (GB).")] = None,
     json: Json = False,
     device: Device = "cpu",
     catalog: CatalogOption = None,
@@ -49,6 +53,8 @@ def run(
             raise HvqbenchError("--timing prints a table alone: leave --json out, and read the times with read_timing")
         if jobs > 1:
             raise HvqbenchError(f"--timing with --jobs {jobs}: calls side by side are no speed; leave --jobs out")
+        if executor != "local":
+            raise HvqbenchError("--timing measures this machine: leave --executor out, and run it on each machine")
         if metric or rerun != "missing":
             raise HvqbenchError("--timing measures all times anew, and no quality: leave --metric and --rerun out")
         _time(codec, dataset, points, limit=limit, results=results, device=device, **given(repeats=repeats))
@@ -68,6 +74,9 @@ def run(
         device=device,
         limit=limit,
         small_sets=small_sets,
+        executor=executor,  # type: ignore[arg-type]
+        address=address,
+        per_job=amounts(per_job) if per_job else None,
     )
     typer.echo(summary_json(rows) if json else summarize(rows))
     raise typer.Exit(exit_code(rows))
