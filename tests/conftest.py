@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from hvqbench.assets import backbone
 from hvqbench.errors import UnavailableError
+from hvqbench.image import write_image
 
 if TYPE_CHECKING:
     from hvqbench.adapters.vq import VQCodec
@@ -100,3 +102,14 @@ def load(vq_catalog: Path) -> Callable[[str], VQCodec]:
         return codec
 
     return load_vq
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Two small pictures, the first of them dark."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    write_image(folder / "a-dark.png", rng.integers(0, 90, (7, 9, 3), dtype=np.uint8))
+    write_image(folder / "b-light.png", rng.integers(0, 256, (12, 5, 3), dtype=np.uint8))
+    return folder

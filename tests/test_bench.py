@@ -84,17 +84,6 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """Two small images, the first of them dark."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    write_image(folder / "a-dark.png", rng.integers(0, 90, (7, 9, 3), dtype=np.uint8))
-    write_image(folder / "b-light.png", rng.integers(0, 256, (12, 5, 3), dtype=np.uint8))
-    return folder
-
-
-@pytest.fixture
 def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 

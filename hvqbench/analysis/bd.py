@@ -85,20 +85,15 @@ class BDRate:
     @property
     def text(self) -> str:
         """The result in one line, for a person."""
-        said = "; ".join(FLAGS[flag] for flag in self.flags)
+        said, where = "; ".join(FLAGS[flag] for flag in self.flags), on_images(self.dataset, self.images)
         if math.isnan(self.percent):
-            return f"no BD-rate of {self.codec} against {self.anchor} in {self.metric}{self._where}: {said}"
+            return f"no BD-rate of {self.codec} against {self.anchor} in {self.metric}{where}: {said}"
         fewer_or_more = "fewer" if self.percent < 0 else "more"
         needs = f"{self.codec} needs {abs(self.percent):.2f} % {fewer_or_more} bits than {self.anchor}"
         how = f"{self.method}, overlap {self.overlap:.2f}"
         if not math.isnan(self.ci_low):
             how = f"{self.ci_low:+.2f} to {self.ci_high:+.2f} %; {how}"
-        return f"{needs} at equal {self.metric}{self._where} [{how}]" + (f"; caution: {said}" if said else "")
-
-    @property
-    def _where(self) -> str:
-        images = f" ({self.images} image{'s' * (self.images != 1)})" if self.images else ""
-        return f" on {self.dataset}{images}" if self.dataset else ""
+        return f"{needs} at equal {self.metric}{where} [{how}]" + (f"; caution: {said}" if said else "")
 
 
 def bd_rate(
@@ -170,16 +165,7 @@ def bd_rate_from_curves(
     first = guard(rate_anchor, quality_anchor, higher_is_better, flags)
     second = guard(rate_test, quality_test, higher_is_better, flags)
     points = (len(first[0]), len(second[0]))
-    overlap = overlap_of(first[1], second[1]) if min(points) > 1 else math.nan  # one point has no range
-    if min(points) < METHODS[method]:
-        flags.add("too_few_points")
-    elif min(points) < FEW_POINTS:
-        flags.add("few_points")
-    if overlap == 0:
-        flags.add("no_overlap")
-    elif overlap < LOW_OVERLAP:
-        flags.add("low_overlap")
-
+    overlap = common_range(first[1], second[1], method, flags)
     percent = math.nan
     if not flags & {"no_overlap", "too_few_points"}:
         import bjontegaard  # here and not above, since it imports matplotlib.pyplot
@@ -257,8 +243,24 @@ def check_method(method: str) -> None:
         raise HvqbenchError(f"unknown BD-rate method {method!r}: choose one of {', '.join(METHODS)}")
 
 
-def overlap_of(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Intersection over union of the two ranges."""
+def common_range(first: NDArray[np.float64], second: NDArray[np.float64], method: str, flags: set[str]) -> float:
+    """Intersection over union of the ranges of two curves' points; too few points and little overlap go to *flags*."""
+    points = min(len(first), len(second))
+    if points < METHODS[method]:
+        flags.add("too_few_points")
+    elif points < FEW_POINTS:
+        flags.add("few_points")
+    if points < 2:  # one point has no range
+        return math.nan
     union = max(first.max(), second.max()) - min(first.min(), second.min())
     intersection = min(first.max(), second.max()) - max(first.min(), second.min())
-    return float(max(intersection, 0.0) / union)
+    overlap = float(max(intersection, 0.0) / union)
+    if overlap < LOW_OVERLAP:
+        flags.add("low_overlap" if overlap else "no_overlap")
+    return overlap
+
+
+def on_images(dataset: str, images: int) -> str:
+    """The place of a result in its sentence: `` on kodak (24 images)``."""
+    counted = f" ({images} image{'s' * (images != 1)})" if images else ""
+    return f" on {dataset}{counted}" if dataset else ""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hvqbench.analysis.batch import METHODS, mean_difference
-from hvqbench.analysis.bd import FEW_POINTS, FLAGS, LOW_OVERLAP, check_method, guard, overlap_of
+from hvqbench.analysis.batch import mean_difference
+from hvqbench.analysis.bd import FLAGS, check_method, common_range, guard, on_images
 from hvqbench.analysis.bootstrap import bd_interval
 from hvqbench.analysis.pairs import Curves, curve_pair
 
@@ -50,7 +50,7 @@ class BDMetric:
     @property
     def text(self) -> str:
         """The result in one line, for a person."""
-        where = f" on {self.dataset}" + (f" ({self.images} images)" if self.images else "") if self.dataset else ""
+        where = on_images(self.dataset, self.images)
         said = "; ".join(FLAGS[flag].replace("quality range", "rate range") for flag in self.flags)
         if math.isnan(self.change):
             return f"no BD-metric of {self.codec} against {self.anchor} in {self.metric}{where}: {said}"
@@ -105,17 +105,8 @@ def bd_metric_from_curves(
     flags: set[str] = set()
     first = guard(rate_anchor, quality_anchor, higher_is_better, flags)
     second = guard(rate_test, quality_test, higher_is_better, flags)
-    points = min(len(first[0]), len(second[0]))
     logs = np.log(first[0]), np.log(second[0])
-    overlap = overlap_of(*logs) if points > 1 else math.nan
-    if points < METHODS[method]:
-        flags.add("too_few_points")
-    elif points < FEW_POINTS:
-        flags.add("few_points")
-    if overlap == 0:
-        flags.add("no_overlap")
-    elif overlap < LOW_OVERLAP:
-        flags.add("low_overlap")
+    overlap = common_range(*logs, method, flags)
     change = math.nan
     if not flags & {"no_overlap", "too_few_points"}:
         difference = mean_difference(logs[0][None], first[1][None], logs[1][None], second[1][None], method)
