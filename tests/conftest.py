@@ -38,6 +38,17 @@ def backbones() -> None:
 
 
 @pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three photographs of 256x256 to train on."""
+    from skimage.data import astronaut, chelsea, coffee
+
+    folder = tmp_path_factory.mktemp("photos")
+    for name, image in {"a": astronaut(), "b": chelsea(), "c": coffee()}.items():
+        write_image(folder / f"{name}.png", image[:256, :256])
+    return folder
+
+
+@pytest.fixture(scope="session")
 def vq_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalog with small, untrained VQ codecs: fast, and hard on the coder, since nothing is where the prior expects.
 

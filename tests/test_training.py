@@ -73,18 +73,6 @@ learning_rate = 3e-3
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from skimage.data import astronaut, chelsea, coffee
-
-    from hvqbench.image import write_image
-
-    folder = tmp_path_factory.mktemp("photos")
-    for name, image in {"a": astronaut(), "b": chelsea(), "c": coffee()}.items():
-        write_image(folder / f"{name}.png", image[:256, :256])
-    return folder
-
-
-@pytest.fixture(scope="module")
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tokenizer and, on top of it, index models; each trained in two goes."""
     root = tmp_path_factory.mktemp("runs")

@@ -39,7 +39,7 @@ def train_tokenizer(
     from hvqbench import training
 
     values = _overrides(override) | given(steps=steps)
-    typer.echo(training.train_tokenizer(config, data, _run_folder(config, out), device, **values))
+    _print(*training.train_tokenizer(config, data, _run_folder(config, out), device, **values))
 
 
 @train_app.command("index-model")
@@ -55,7 +55,7 @@ def train_index_model(
     from hvqbench import training
 
     values = _overrides(override) | given(steps=steps)
-    typer.echo(training.train_index_model(config, data, _run_folder(config, out), device, **values))
+    _print(training.train_index_model(config, data, _run_folder(config, out), device, **values))
 
 
 @app.command()
@@ -82,6 +82,15 @@ def _overrides(texts: list[str] | None) -> dict[str, Any]:
         except tomllib.TOMLDecodeError as error:
             raise HvqbenchError(f"--set {text}: {error}; write KEY=VALUE as in a train.toml, text in quotes") from None
     return values
+
+
+def _print(*paths: Path) -> None:
+    """Name what was written, once however many processes trained."""
+    from hvqbench.training.processes import is_main
+
+    if is_main():
+        for path in paths:
+            typer.echo(path)
 
 
 def _run_folder(config: Path, out: Path | None) -> Path:

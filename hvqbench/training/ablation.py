@@ -13,6 +13,7 @@ import torch
 from hvqbench.assets import say
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
+from hvqbench.training import processes
 from hvqbench.training.ablation_table import DECIMALS, INTRODUCTION, TITLES
 from hvqbench.training.evaluation import QUALITY, ideal_bits, reconstruction
 from hvqbench.training.family import AUTOENCODER_FILE
@@ -60,6 +61,8 @@ def ablate(
     """
     from hvqbench.data import load_dataset
 
+    if processes.count() > 1:
+        raise HvqbenchError("ablate runs in one process: start it without accelerate launch")
     spec = read_specification(specification)
     images = load_dataset(dataset or spec.dataset)
     images = dataclasses.replace(images, images=images.images[:limit])

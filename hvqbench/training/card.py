@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hvqbench.analysis.indices import perplexity
+from hvqbench.training import processes
 from hvqbench.training.evaluation import ideal_bits, reconstruction
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _curve(history: list[dict[str, Any]]) -> list[str]:
 
 
 def _device_name(device: str) -> str:
+    name = f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+        name = torch.cuda.get_device_name(device)
+    return name if processes.count() == 1 else f"{processes.count()} processes, each on {name}"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.training import processes
 from hvqbench.training.quantizer import CodebookTrainer
 from hvqbench.vq.distance import nearest
 from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig
@@ -93,7 +94,7 @@ class Member:
     @torch.no_grad()
     def start(self) -> None:
         """Codebooks by k-means over the collected latents, each stage over what those before it left."""
-        data, per_batch = torch.cat(self.collected), len(self.collected[-1])
+        data, per_batch = torch.cat(self.collected), len(self.collected[-1]) * processes.count()
         for trainer in self.codebooks:
             trainer.start(data, per_batch)
             data = data - trainer.codebook[nearest(data, trainer.codebook)]
@@ -215,10 +216,14 @@ class Family(nn.Module):
         whole = copy.deepcopy(self).cpu()
         whole.load_state_dict(weights)
         save_autoencoder(whole.autoencoder, out / AUTOENCODER_FILE)
-        paths = [out / member.name / TOKENIZER_FILE for member in whole.members]
+        paths = self.paths(out)
         for member, path in zip(whole.members, paths, strict=True):
             member.tokenizer.save(path, out / AUTOENCODER_FILE)
         return paths
+
+    def paths(self, out: Path) -> list[Path]:
+        """Where :meth:`export` writes the tokenizers."""
+        return [out / member.name / TOKENIZER_FILE for member in self.members]
 
 
 def _repeated(name: str) -> bool:

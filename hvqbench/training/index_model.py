@@ -14,6 +14,7 @@ from torch import Tensor
 from hvqbench.analysis.indices import stage_counts
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_path
+from hvqbench.training import processes
 from hvqbench.training.card import hyperprior_on_kodak, write_card
 from hvqbench.training.loop import Run, autocast, cosine, mean_of, read_config
 from hvqbench.training.photos import Photos
@@ -63,18 +64,26 @@ def train_index_model(
     the same tokenizer, photos and crops; without one they lie in *out* until the training is done.
     """
     settings = read_config(IndexModelTraining, config, overrides)
+    device = processes.join(device)
     tokenizer = load_tokenizer(settings.tokenizer, config.parent).to(device)
     run = Run(out, settings.steps)
     crops = f"{settings.crops}x{settings.crop}-{settings.batch}-{settings.seed}"
     file = (cache or out) / f"latents-{tokenizer.digest[:12]}-{crops}.pt"
-    latents = _latents(tokenizer, settings, data, device, file)
+    if processes.is_main() and not file.exists():
+        _encode_crops(tokenizer, settings, data, device, file)
+    processes.wait()
+    latents = torch.load(file, weights_only=True)
     indices = torch.cat([tokenizer.quantize(part.to(device).float()).cpu() for part in latents.split(settings.batch)])
     counts = stage_counts(indices, tokenizer.config.codewords)
-    save_weights(out / "frequencies.safetensors", {"counts": counts}, {"tokenizer": tokenizer.digest})
+    if processes.is_main():
+        save_weights(out / "frequencies.safetensors", {"counts": counts}, {"tokenizer": tokenizer.digest})
 
     model = _model(settings, tokenizer, counts, config.parent)
     _train(settings, run, model.to(device), latents, indices, counts, tokenizer.codebooks, device)
     path = out / "hyperprior.safetensors"
+    processes.wait()
+    if not processes.is_main():
+        return path
     model.cpu().eval().save(path, tokenizer.digest)
     if not cache:
         file.unlink()
@@ -124,7 +133,8 @@ def _train(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
     held_out = min(100, max(1, len(latents) // 20))
-    rng = np.random.default_rng((settings.seed, run.started_at))
+    torch.manual_seed(settings.seed + processes.rank())
+    rng = np.random.default_rng((settings.seed, run.started_at, processes.rank()))
     recent: list[Tensor] = []
     fixed = math.log2(codebooks.shape[1])
     static = float(static_bits(counts, indices[-held_out:]).mean())
@@ -143,10 +153,11 @@ def _train(
         loss = bits.mean() + price * z_bits / targets.numel()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        processes.average_gradients(model.parameters())
         torch.nn.utils.clip_grad_norm_(networks, 1.0)
         optimizer.step()
         recent.append(loss)
-        if (step + 1) % 100 == 0:
+        if (step + 1) % 100 == 0 and processes.is_main():
             index_bits, side_bits = _held_out_bits(model, latents[-held_out:], indices[-held_out:], codebooks, device)
             run.log(
                 step=step + 1,
@@ -192,23 +203,18 @@ def _held_out_bits(
 
 
 @torch.inference_mode()
-def _latents(tokenizer: BaseTokenizer, settings: IndexModelTraining, data: Path, device: str, file: Path) -> Tensor:
-    """Latents (N×D×h×w, float16) of random crops; kept in *file*, so that a resumed run sees the same."""
-    if file.exists():
-        return torch.load(file, weights_only=True)
-    from rich.console import Console
+def _encode_crops(tokenizer: BaseTokenizer, settings: IndexModelTraining, data: Path, device: str, file: Path) -> None:
+    """Write latents (N×D×h×w, float16) of random crops to *file*, so that a resumed run sees the same."""
     from rich.progress import track
 
     photos = Photos(data, settings.crop)
     rng = np.random.default_rng(settings.seed)
     parts = []
     batches = range(0, settings.crops, settings.batch)
-    for start in track(batches, "latents", console=Console(stderr=True)):
+    for start in track(batches, "latents", console=processes.console()):
         with autocast(device):
             latent = tokenizer.encode(photos.batch(min(settings.batch, settings.crops - start), rng).to(device))
         parts.append(latent.half().cpu())
-    latents = torch.cat(parts)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as temporary:
-        torch.save(latents, temporary)
-    return latents
+        torch.save(torch.cat(parts), temporary)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hvqbench.catalog import read_toml
 from hvqbench.errors import HvqbenchError
+from hvqbench.training import processes
 
 T = TypeVar("T")
 
@@ -69,6 +70,8 @@ class Average:
 class Run:
     """One training run in folder *out*: its checkpoint, its log (``log.jsonl``) and its progress line.
 
+    Of several processes, all read the checkpoint and the main one alone writes.
+
     ``state`` must be a dictionary of tensors, numbers, strings and plain containers of them, so that a checkpoint can
     be read without unpickling code.
     """
@@ -102,6 +105,8 @@ class Run:
 
     def log(self, **values: float | int | str) -> None:
         """Append one line to ``log.jsonl``."""
+        if not processes.is_main():
+            return
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()}) + "\n")
 
@@ -112,12 +117,11 @@ class Run:
 
     def each_step(self, state_of: Any, description: str) -> Iterator[int]:
         """Step numbers from where the run stands; saves ``state_of()`` now and then, at the end, and on Ctrl-C."""
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         saved, step = time.monotonic(), self.started_at
-        with Progress(*columns, console=Console(stderr=True), refresh_per_second=1) as progress:
+        with Progress(*columns, console=processes.console(), refresh_per_second=1) as progress:
             bar = progress.add_task(description, total=self.steps, completed=step)
             try:
                 while step < self.steps:
@@ -126,11 +130,12 @@ class Run:
                     step += 1
                     self.seconds += time.monotonic() - start
                     progress.update(bar, completed=step)
-                    if time.monotonic() - saved > self.checkpoint_every:
+                    if processes.is_main() and time.monotonic() - saved > self.checkpoint_every:
                         self.save(step, state_of())
                         saved = time.monotonic()
             finally:
-                self.save(step, state_of())
+                if processes.is_main():
+                    self.save(step, state_of())
 
 
 def mean_of(values: list[Tensor]) -> float:

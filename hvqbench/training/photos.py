@@ -14,6 +14,7 @@ from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.training import processes
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -51,11 +52,10 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 
 def _decode_all(source: Path) -> Iterator[np.ndarray]:
-    from rich.console import Console
     from rich.progress import track
 
     files = list(_files(source))
-    for name, data in track(files, "reading photos", console=Console(stderr=True), total=len(files)):
+    for name, data in track(files, "reading photos", console=processes.console(), total=len(files)):
         try:
             with PillowImage.open(io.BytesIO(data)) as image:
                 yield np.asarray(image.convert("RGB"))

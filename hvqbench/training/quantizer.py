@@ -9,11 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hvqbench.training import processes
 from hvqbench.vq.distance import nearest, squared_distances
 
 
 class CodebookTrainer:
-    """Owns the running statistics of a codebook (K×D) that it updates in place."""
+    """Owns the running statistics of a codebook (K×D) that it updates in place.
+
+    Of several processes each sees its own latents; their statistics, and so their codebooks, are the same.
+    """
 
     def __init__(self, codebook: Tensor, decay: float) -> None:
         self.codebook, self.decay = codebook, decay
@@ -37,7 +41,7 @@ class CodebookTrainer:
     @torch.no_grad()
     def start(self, data: Tensor, per_batch: float, iterations: int = 15) -> None:
         """Lloyd's k-means over latents N×D, from random ones of them; a training batch holds *per_batch* latents."""
-        generator = torch.Generator().manual_seed(0)
+        data, generator = processes.gather(data), torch.Generator().manual_seed(0)
         size = len(self.codebook)
         chosen = torch.randint(len(data), (size,), generator=generator)
         jitter = 1e-3 * torch.randn(size, data.shape[1], generator=generator)
@@ -54,11 +58,13 @@ class CodebookTrainer:
         counts, _ = _statistics(nearest(data, self.codebook), data, size)
         self.counts.copy_((counts / counts.sum() * per_batch).clamp_min(1e-3))
         self.sums.copy_(self.codebook * self.counts[:, None])
+        processes.share(self.codebook, self.counts, self.sums)
 
     @torch.no_grad()
     def update(self, latents: Tensor, indices: Tensor) -> None:
         """One EMA step with latents N×D that were assigned *indices* N."""
         counts, sums = _statistics(indices, latents.float(), len(self.codebook))
+        processes.add_up([counts, sums])
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         self.codebook.copy_(self.sums / self.counts.clamp_min(1e-4)[:, None])
@@ -75,6 +81,7 @@ class CodebookTrainer:
             self.codebook[dead] = latents[chosen]
             self.counts[dead] = 0.3 * mean
             self.sums[dead] = self.codebook[dead] * self.counts[dead, None]
+        processes.share(self.codebook, self.counts, self.sums)
         return len(dead)
 
 

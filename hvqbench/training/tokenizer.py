@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.training import processes
 from hvqbench.training.card import tokenizer_on_kodak, write_card
 from hvqbench.training.family import Family, Quantized
 from hvqbench.training.loop import Average, Run, autocast, cosine, mean_of, read_config
@@ -76,10 +77,14 @@ def train_tokenizer(config: Path, data: Path, out: Path, device: str = "cpu", **
     settings = read_config(TokenizerTraining, config, overrides)
     if settings.learn == "decoder" and (not settings.start or settings.rate > 0):
         raise HvqbenchError(f'{config}: learn = "decoder" needs start, the tokenizers to go on from, and rate = 0')
+    device = processes.join(device)
     start = (config.parent / settings.start).resolve() if settings.start else None
     trainer = _Trainer(settings, Run(out, settings.steps), Photos(data, settings.crop), device, start)
     trainer.train()
-    paths = trainer.export()
+    paths = trainer.family.paths(out)
+    if not processes.is_main():
+        return paths
+    trainer.export()
     facts: dict[str, str] = {}
     for path in paths:
         name = path.parent.name
@@ -135,7 +140,8 @@ class _Trainer:
     def train(self) -> None:
         settings = self.settings
         # A generator per start: after a resume the crops differ from those before, which is all that is asked of them.
-        rng = np.random.default_rng((settings.seed, self.run.started_at))
+        torch.manual_seed(settings.seed + processes.rank())
+        rng = np.random.default_rng((settings.seed, self.run.started_at, processes.rank()))
         recent: dict[str, list[Tensor]] = {}
         for step in self.run.each_step(self.state, "tokenizers"):
             for group in self.optimizer.param_groups:
@@ -174,6 +180,7 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.rate_optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
+        processes.average_gradients([*self.family.parameters(), *self.family.hyperpriors])
         torch.nn.utils.clip_grad_norm_(self.family.parameters(), 1.0)
         self.optimizer.step()
         if "rate" in losses:
@@ -200,5 +207,6 @@ class _Trainer:
             loss = hinge_loss(self.judge(image).float(), self.judge(output).float())
         self.judge_optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        processes.average_gradients(self.judge.parameters())
         self.judge_optimizer.step()
         return loss
