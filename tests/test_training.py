@@ -25,9 +25,9 @@ from hvqbench.vq.tokenizer import Tokenizer
 TOKENIZER = """
 steps = 130
 crop = 32
-learning_rate = 4e-3
+learning_rate = 3e-3
 perceptual = []
-adversarial = 0.1
+adversarial = 0.02
 adversarial_from = 0.9
 rate = 0.05
 rate_from = 60

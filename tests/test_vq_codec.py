@@ -149,3 +149,23 @@ def test_each_part_of_the_work_is_timed(load: Callable[[str], VQCodec], name: st
     assert set(encoding) == entropy | {"tokenizer-encode", "h-analysis", "rdo"}
     if stream.data[2] & 7 == 0:
         assert set(decoding) == entropy | {"tokenizer-decode"}
+
+
+@pytest.mark.parametrize("name", ["tiny-hyperprior", "rvq-context"])
+def test_codec_with_tiles_writes_and_reads_the_same_streams(vq_catalog: Path, tmp_path: Path, name: str) -> None:
+    whole, tiled = (
+        variant(vq_catalog, tmp_path / kind, name, line) for kind, line in {"a": "", "b": "tile = 64"}.items()
+    )
+    image = photo(200, 333)
+    assert torch.allclose(whole.latent(image), tiled.latent(image), atol=1e-5)
+    stream = tiled.encode(image, 0.02)
+    assert whole.encode(image, 0.02).digest == stream.digest
+    difference = whole.decode(stream.data).astype(int) - tiled.decode(stream.data)
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("tile", ["7", "64.0", '"big"'])
+def test_no_such_tile(vq_catalog: Path, tmp_path: Path, tile: str) -> None:
+    codec = variant(vq_catalog, tmp_path / "codecs", "tiny-fixed", f"tile = {tile}")
+    with pytest.raises(HvqbenchError, match="no number of pixels from 16 on"):
+        codec.encode(photo(32, 32), 0)

@@ -12,6 +12,9 @@ Options, with paths relative to the ``codec.toml``:
     training-set counts, with which an image is sent where that is shorter; optional
 ``stages``
     at most so many stages of a residual tokenizer are sent; all by default
+``tile``
+    side in pixels of the pieces in which the tokenizer's networks see an image, so that memory does not follow its
+    size; without it they see all of it at once
 ``precision``
     ``float32`` (default) or ``bfloat16``, of the networks whose output does not set probabilities
 """
@@ -31,6 +34,7 @@ from hvqbench.codec import Bitstream, Codec, Image, Stream
 from hvqbench.errors import BitstreamError, HvqbenchError
 from hvqbench.timing import span
 from hvqbench.vq.loading import load_tokenizer, tokenizer_files, tokenizer_libraries, tokenizer_unavailable
+from hvqbench.vq.tiling import scaled, windows
 
 if TYPE_CHECKING:
     import torch
@@ -139,12 +143,20 @@ class VQCodec(Codec):
         """The continuous latent 1×D×⌈H/f⌉×⌈W/f⌉ of an image, edges replicated up to a multiple of f."""
         import torch
 
-        factor = self.tokenizer.config.factor
+        shape = self.tokenizer.config
+        factor = shape.factor
         height, width = image.shape[:2]
         with torch.inference_mode(), self._precision(), span("tokenizer-encode"):
             padded = np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
-            tensor = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
-            return self.tokenizer.encode(tensor.contiguous(memory_format=torch.channels_last)).float()
+            size = (padded.shape[0] // factor, padded.shape[1] // factor)
+            latent = torch.empty((1, shape.dim, *size), device=self.device)
+            for window in windows(self.tokenizer, size, self.spec.options.get("tile")):
+                pixels = torch.from_numpy(padded[scaled(window.seen, factor)]).to(self.device)
+                tensor = (pixels.permute(2, 0, 1)[None].float() / 127.5 - 1).contiguous(
+                    memory_format=torch.channels_last
+                )
+                latent[..., *window.kept] = self.tokenizer.encode(tensor)[..., *window.inner].float()
+            return latent
 
     @property
     def tokenizer(self) -> BaseTokenizer:
@@ -227,10 +239,15 @@ class VQCodec(Codec):
         """Indices S'×h×w to pixels (uint8, f·h×f·w×3); values are rounded, not truncated."""
         import torch
 
+        factor = self.tokenizer.config.factor
+        height, width = indices.shape[-2:]
+        image = np.empty((height * factor, width * factor, 3), np.uint8)
         with torch.inference_mode(), self._precision(), span("tokenizer-decode"):
-            out = self.tokenizer.decode(indices.to(self.device)[None]).float()
-            pixels = ((out[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
+            for window in windows(self.tokenizer, (height, width), self.spec.options.get("tile")):
+                out = self.tokenizer.decode(indices[..., *window.seen].to(self.device)[None])[0].float()
+                pixels = ((out[..., *scaled(window.inner, factor)] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+                image[scaled(window.kept, factor)] = pixels.permute(1, 2, 0).cpu().numpy()
+        return image
 
     @property
     def _stages(self) -> int:

@@ -26,6 +26,11 @@ class BaseTokenizer(nn.Module, ABC):
     digest: str = ""
     """Sha256 that identifies the weights; index models are bound to it."""
 
+    @property
+    def reach(self) -> int | None:
+        """How many positions around its own a latent vector or a patch of pixels depends on; None for all of them."""
+        return None
+
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:
         """Image B×3×H×W in [-1, 1] to the continuous latent B×D×h×w, before quantization."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -164,6 +165,19 @@ class Tokenizer(BaseTokenizer):
         blocks = [ResidualBlock(outer) for _ in range(config.decoder_blocks)]
         self.leave = nn.Sequential(nn.Conv2d(config.dim, outer, 3, padding=1), *blocks)
         self.register_buffer("codebooks", torch.zeros(config.stages, config.codewords, config.dim))
+
+    @property
+    def reach(self) -> int:
+        shape, own = self.autoencoder.config, self.config
+        sides = [4 * 2**level for level in range(shape.level(own.factor) + 1)]
+        # In pixels. A block's two convolutions reach one position each; a strided one two of the finer positions.
+        blocks_in, blocks_out = (
+            sum(2 * blocks * side for blocks, side in zip(numbers, sides, strict=False))
+            for numbers in (shape.encoder_blocks, shape.decoder_blocks)
+        )
+        into = 4 + blocks_in + 2 * sum(sides[:-1]) + 2 * own.encoder_blocks * own.factor
+        out = (1 + 2 * own.decoder_blocks) * own.factor + blocks_out + 4 + 2
+        return math.ceil(max(into, out) / own.factor)
 
     def encode(self, image: Tensor) -> Tensor:
         """Image B×3×H×W in [-1, 1] to the continuous latent B×D×h×w, before quantization."""
