@@ -184,6 +184,8 @@ def _one_version(rows: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str, li
     if not {"metrics", "started"} <= set(rows.columns):
         return rows, "", []
     known = {text: json.loads(text or "{}").get(metric, "") for text in rows["metrics"].unique()}
+    if len(only := {*known.values()}) == 1 and "" not in only:
+        return rows, only.pop() if rows[metric].notna().any() else "", []
     versions = rows["metrics"].map(known)
     measured = rows[(versions != "") & rows[metric].notna()]
     if measured.empty:
@@ -279,14 +281,14 @@ def the_dataset(results: pd.DataFrame, dataset: str | None) -> str:
 def _notes(rows: pd.DataFrame, usable: pd.DataFrame, incomplete: Iterable[str], metric: str) -> list[str]:
     """What a curve leaves out of *rows*, in words."""
     notes = []
-    lost_points = sorted(set(rows["point"].dropna()) - set(usable["point"]))
+    lost_points = sorted({*rows["point"].dropna().unique()} - {*usable["point"].unique()})
     if lost_points:
         notes.append(f"no usable row at point {', '.join(f'{p:g}' for p in lost_points)}")
     not_finite = int((rows["status"] == "ok").sum()) - len(usable)
     if not_finite:
         notes.append(f"{not_finite} of {len(rows)} rows have no finite {metric}")
-    known = set(rows["image"].dropna()) - {""}  # a codec that cannot run has one row, without an image
-    unusable = sorted(known - set(usable["image"]))
+    known = {*rows["image"].dropna().unique()} - {""}  # a codec that cannot run has one row, without an image
+    unusable = sorted(known - {*usable["image"].unique()})
     dropped = [*unusable, *incomplete]
     if dropped:
         names = ", ".join(str(name) for name in dropped[:3]) + (", ..." if len(dropped) > 3 else "")

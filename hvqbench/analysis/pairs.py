@@ -139,7 +139,7 @@ def _datasets(results: pd.DataFrame, anchor: str, metrics: Sequence[str], datase
             f"{anchor} is {len(codecs)} published curves, an anchor is one: name one of {', '.join(codecs)}"
         )
     own = [point for point in published_points() if point.codec == codecs[0]]
-    wanted = {dataset} if dataset else set(results["dataset"]) or {point.dataset for point in own}
+    wanted = {dataset} if dataset else set(results["dataset"].unique()) or {point.dataset for point in own}
     datasets = sorted({point.dataset for point in own if point.metric in metrics and point.dataset in wanted})
     if not datasets:
         asked = f"{', '.join(metrics)} on {', '.join(sorted(wanted))}"

@@ -99,8 +99,8 @@ def make_report(
     spec = spec or ReportSpec()
     source = Source(results, timing)
     if anchor is not None:
-        if not is_published(anchor) and anchor not in set(results["codec"]):
-            known = ", ".join(results["codec"].unique())
+        if not is_published(anchor) and anchor not in source.codecs:
+            known = ", ".join(source.codecs)
             raise HvqbenchError(f"the results have no anchor {anchor!r}: run it too, or choose one of {known}")
         spec = replace(spec, anchors=(anchor,))
     asked = find_published([*([anchor] if anchor and is_published(anchor) else []), *published])

@@ -61,10 +61,10 @@ def _per_image(spec: FigureSpec, scope: Scope) -> Figures:
             for metric, info in scope.of_images.items():
                 rows = scope.with_anchors
                 rows = rows[(rows["dataset"] == dataset) & (rows["status"] == "ok")]
-                if anchor not in set(rows["codec"]):
+                if anchor not in set(rows["codec"].unique()):
                     continue
                 percents = {}
-                for codec in (c for c in scope.codecs if c != anchor and c in set(rows["codec"])):
+                for codec in (c for c in scope.codecs if c != anchor and c in set(rows["codec"].unique())):
                     values = image_bd_rates(scope.source.curves, codec, anchor, metric, dataset)[1]
                     if np.isfinite(values).sum() > 1:
                         percents[codec] = values[np.isfinite(values)]

@@ -49,6 +49,16 @@ class Source:
         return {name: metric_info(name) for name in names if name in columns and self.results[name].notna().any()}
 
     @cached_property
+    def codecs(self) -> list[str]:
+        """The codecs that have rows, in their order."""
+        return list(self.results["codec"].unique())
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """The data sets that have rows, sorted."""
+        return sorted(self.results["dataset"].unique())
+
+    @cached_property
     def finished(self) -> list[str]:
         """The codecs that finished an image."""
         return list(self.results.loc[self.results["status"] == "ok", "codec"].unique())
@@ -56,7 +66,7 @@ class Source:
     @cached_property
     def classic(self) -> frozenset[str]:
         """The classic codecs among those of the results."""
-        return classic_codecs(list(self.results["codec"].unique()))
+        return classic_codecs(self.codecs)
 
     @cached_property
     def curves(self) -> Curves:
@@ -87,14 +97,13 @@ class Scope:
         from hvqbench.curves import is_published
 
         self.source = source
-        results = source.results
         self.infos = _metrics(source, selection.metrics)
         self.datasets = _datasets(source, selection.datasets)
         self.codecs = _codecs(source, selection.codecs)
         self.anchors = _anchors(source, selection.anchors)
         others = [*(name for name in selection.anchors if is_published(name)), *selection.published]
         self.published = _published(source, others, self.datasets, self.infos)
-        self.results = _rows(results, self.codecs, self.datasets)
+        self.results = _rows(source, self.codecs, self.datasets)
         self.classic = source.classic & set(self.codecs)
 
     @cached_property
@@ -110,11 +119,11 @@ class Scope:
     @property
     def with_anchors(self) -> pd.DataFrame:
         """The rows, and those of the anchors, of all codecs that have any."""
-        return _rows(self.source.results, [*self.codecs, *self.anchors], self.datasets)
+        return _rows(self.source, [*self.codecs, *self.anchors], self.datasets)
 
     def curves(self, dataset: str) -> dict[str, list[Curve]]:
         """For each metric the measured curves that have points on *dataset*, and the published ones near them."""
-        finished = set(self.ok.loc[self.ok["dataset"] == dataset, "codec"])
+        finished = set(self.ok.loc[self.ok["dataset"] == dataset, "codec"].unique())
         codecs = [codec for codec in self.codecs if codec in finished]
         curves: dict[str, list[Curve]] = {}
         for metric in self.infos:
@@ -138,10 +147,11 @@ def near(measured: list[Curve], published: Iterable[str]) -> list[Curve]:
     return [replace(curve, bpp=curve.bpp[kept], values=curve.values[kept]) for curve, kept in inside if kept.any()]
 
 
-def _rows(results: pd.DataFrame, codecs: list[str], datasets: list[str]) -> pd.DataFrame:
+def _rows(source: Source, codecs: list[str], datasets: list[str]) -> pd.DataFrame:
     """The rows of those codecs on those data sets; to copy a large table takes long, so all of them are no copy."""
-    chosen = results["codec"].isin(codecs) & results["dataset"].isin(datasets)
-    return results if chosen.all() else results[chosen]
+    if {*source.codecs} <= {*codecs} and {*source.datasets} <= {*datasets}:
+        return source.results
+    return source.results[source.results["codec"].isin(codecs) & source.results["dataset"].isin(datasets)]
 
 
 def _metrics(source: Source, wanted: tuple[str, ...]) -> dict[str, MetricInfo]:
@@ -152,18 +162,17 @@ def _metrics(source: Source, wanted: tuple[str, ...]) -> dict[str, MetricInfo]:
 
 
 def _datasets(source: Source, wanted: tuple[str, ...]) -> list[str]:
-    known = sorted(source.results["dataset"].unique())
     for name in wanted:
-        if name not in known:
+        if name not in source.datasets:
             source.lack(f"data set {name}: no results; `hvqbench run --dataset {name}` makes them")
-    return [name for name in wanted if name in known] if wanted else known
+    return [name for name in wanted if name in source.datasets] if wanted else source.datasets
 
 
 def _codecs(source: Source, wanted: tuple[str, ...]) -> list[str]:
     """In the order of the spec; of a tag, those that have results."""
     from hvqbench.catalog import select_codecs
 
-    known = list(source.results["codec"].unique())
+    known = source.codecs
     chosen: dict[str, None] = {}
     for name in wanted:
         own = [codec for codec in ([name] if name in known else select_codecs(name)) if codec in known]
@@ -176,13 +185,13 @@ def _codecs(source: Source, wanted: tuple[str, ...]) -> list[str]:
 def _anchors(source: Source, wanted: tuple[str, ...]) -> list[str]:
     from hvqbench.curves import is_published
 
-    known = set(source.results["codec"])
+    known = source.codecs
     for name in wanted:
         if name not in known and not is_published(name):
             source.lack(f"anchor {name}: no results; `hvqbench run --codec {name}` makes them")
     if wanted:
         return [name for name in wanted if name in known or is_published(name)]
-    finished = source.finished or list(source.results["codec"].unique())
+    finished = source.finished or source.codecs
     return [next((name for name in DEFAULT_ANCHORS if name in finished), finished[0])]
 
 

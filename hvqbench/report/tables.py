@@ -129,7 +129,7 @@ def published_table(results: pd.DataFrame, codecs: Sequence[str], metrics: Seque
     from hvqbench.curves import published_points
     from hvqbench.curves.library import extent
 
-    datasets = set(results["dataset"])
+    datasets = set(results["dataset"].unique())
     rows = []
     for codec in codecs:
         own = [point for point in published_points() if point.codec == codec]
