@@ -89,7 +89,7 @@ def provenance_table(results: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for dataset, group in results.groupby("dataset", sort=True):
-        images = sorted({str(name) for name in group["image"].dropna() if name})
+        images = sorted({str(name) for name in group["image"].dropna().unique() if name})
         rows.append((f"images of {dataset}", str(len(images)), len(group)))
     for column in PROVENANCE:
         if column in results.columns:
@@ -165,7 +165,7 @@ def curve_notes(curves: Curves, codecs: Sequence[str], metrics: Sequence[str], d
     notes: dict[str, None] = {}
     done = curves.results[curves.results["status"].isin(["ok", "set"])]
     for dataset in datasets:
-        there = set(done.loc[done["dataset"] == dataset, "codec"])
+        there = set(done.loc[done["dataset"] == dataset, "codec"].unique())
         for codec in (codec for codec in codecs if codec in there):
             own = done.loc[(done["codec"] == codec) & (done["dataset"] == dataset), list(metrics)]
             for metric in metrics:
