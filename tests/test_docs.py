@@ -197,7 +197,8 @@ def test_metrics_are_those_of_the_registry() -> None:
 
 
 def test_columns_are_those_of_the_store() -> None:
-    from hvqbench.bench.store import FRONT, INTEGER, TEXT
+    from hvqbench.bench.parquet import INTEGER, TEXT
+    from hvqbench.bench.reading import FRONT
 
     documented = table(section(page("results.md"), "What does each column mean?"))
     assert documented.keys() == {*FRONT, *TEXT, *INTEGER, "bytes.<stream>"}

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from hvqbench.analysis.bd import bd_rate, bd_rate_from_curves, bd_table
-from hvqbench.bench.store import Store, read_results, to_frame
+from hvqbench.bench.reading import read_results, to_frame
+from hvqbench.bench.store import Store
 from hvqbench.catalog import CATALOG_VARIABLE
 from hvqbench.curves import (
     COLUMNS,

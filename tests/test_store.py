@@ -20,8 +20,9 @@ from hvqbench import cli
 from hvqbench.bench import parquet
 from hvqbench.bench import store as store_module
 from hvqbench.bench.current import current
+from hvqbench.bench.reading import read_results
 from hvqbench.bench.rows import Row, set_key
-from hvqbench.bench.store import Store, read_results
+from hvqbench.bench.store import Store
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
 

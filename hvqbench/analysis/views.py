@@ -45,7 +45,8 @@ class Comparison:
         dataset: str | None = None,
         method: str = "akima",
     ) -> None:
-        from hvqbench.bench.store import Store, read_results, to_frame
+        from hvqbench.bench.reading import read_results, to_frame
+        from hvqbench.bench.store import Store
         from hvqbench.curves import find_published, is_published
 
         measured = [name for name in codecs if not is_published(name)]

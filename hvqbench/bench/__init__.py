@@ -6,7 +6,7 @@ describes (``ray_executor`` those of each ``node`` of a cluster), ``store`` keep
 ``timing`` is a pass of its own, on a machine that ``machine`` describes.
 """
 
-from hvqbench.bench.store import read_results
+from hvqbench.bench.reading import read_results
 from hvqbench.bench.sweep import run
 from hvqbench.bench.timing import read_timing, time_codecs
 

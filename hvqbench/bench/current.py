@@ -26,7 +26,7 @@ Positions = NDArray[np.intp]
 
 
 def current(rows: Sequence[Row]) -> list[Row]:
-    """Those of *rows* that count now; see :func:`~hvqbench.bench.store.read_results`."""
+    """Those of *rows* that count now; see :func:`~hvqbench.bench.reading.read_results`."""
     import pandas as pd
 
     names = ("dataset", "codec", *NEEDED, *NEEDED_FOR_SETS)

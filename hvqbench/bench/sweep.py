@@ -30,9 +30,10 @@ from hvqbench.bench.plan import (
     pending,
 )
 from hvqbench.bench.progress import progress as show_progress
+from hvqbench.bench.reading import to_frame
 from hvqbench.bench.rows import Identity, Row, identity, newest, of_set
 from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
-from hvqbench.bench.store import Store, to_frame
+from hvqbench.bench.store import Store
 from hvqbench.bench.task import Task, now
 from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, UnavailableError
@@ -99,7 +100,7 @@ def run(
     -------
     pandas.DataFrame
         The rows that were asked for, measured now or before, with the columns of
-        :func:`~hvqbench.bench.store.read_results`; failures, and codecs that cannot run, are rows with ``status`` and
+        :func:`~hvqbench.bench.reading.read_results`; failures, and codecs that cannot run, are rows with ``status`` and
         ``reason``.
 
     Raises

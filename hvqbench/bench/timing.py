@@ -150,7 +150,7 @@ def read_timing(path: str | Path = "results", history: bool = False) -> pd.DataF
         ``encode_cpu_s`` and ``decode_cpu_s`` of all threads and child processes, ``encode_s.<stage>`` and
         ``decode_s.<stage>`` of the codec's own spans (NaN where it has none). Memory is in bytes, see
         :func:`hvqbench.bench.machine.peak_memory`. ``busy`` says that others were working, and that seconds are
-        therefore no speed. ``key`` is that of the quality rows (:func:`~hvqbench.bench.store.read_results`).
+        therefore no speed. ``key`` is that of the quality rows (:func:`~hvqbench.bench.reading.read_results`).
 
     Raises
     ------

@@ -43,7 +43,7 @@ def check(
     from hvqbench.analysis.gate import check as check_results
     from hvqbench.analysis.gate_report import to_junit, to_markdown, to_text
     from hvqbench.bench.again import run_again
-    from hvqbench.bench.store import read_results
+    from hvqbench.bench.reading import read_results
 
     allowed, saved = _percent(tolerance), read_baseline(baseline)
     if results is not None:
@@ -78,7 +78,7 @@ def save(
     """Save results as a baseline: bytes, metrics and digests, no times."""
     use_catalog(catalog)
     from hvqbench.analysis.baseline import save_baseline
-    from hvqbench.bench.store import read_results
+    from hvqbench.bench.reading import read_results
 
     if Path(name).name != name or not name:
         raise HvqbenchError(f"{name!r} is no name for a file: use letters, digits, dots and dashes")

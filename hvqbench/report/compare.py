@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from hvqbench.assets import say
 from hvqbench.bench.executor import Process, threads_per_process
 from hvqbench.bench.plan import Entry, check_device, find_codec
-from hvqbench.bench.store import Store, read_results
+from hvqbench.bench.reading import read_results
+from hvqbench.bench.store import Store
 from hvqbench.bench.task import Decoded
 from hvqbench.errors import HvqbenchError, UnavailableError, closest
 from hvqbench.matching import decode_elsewhere
