@@ -40,6 +40,8 @@ class Coarse(Codec):
         dark = image.max() < 100
         if trouble == "raise" and dark:
             raise ValueError("too dark [bold]to see[/bold]")
+        if trouble == "memory" and dark:
+            np.empty(2**50)
         if trouble == "die" and dark:
             os.kill(os.getpid(), 9)
         time.sleep(self.spec.options.get("sleep", 0))
@@ -219,6 +221,7 @@ def test_encoder_and_decoder_are_two_processes_and_both_have_the_threads(
     ("trouble", "reason"),
     [
         ("raise", "encoder: ValueError: too dark [bold]to see[/bold] (adapter.py, line 19)"),
+        ("memory", "encoder: out of memory ("),
         ("die", "the encoder process was killed by SIGKILL"),
     ],
 )
