@@ -2,7 +2,7 @@
 
     python tests/benchmarks/metric_memory.py [METRIC ...]
 
-The peak of resident memory for a pair of 1536x1024 pixels beyond that for a pair of 256x256, in a process for each metric.
+The peak of resident memory for a pair of 1536x1024 pixels beyond that for a pair of 256x256; a process for each metric.
 """
 
 from __future__ import annotations
