@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from hvqbench.analysis.indices import stage_counts
 from hvqbench.errors import HvqbenchError
+from hvqbench.training.binding import bind_index_models
 from hvqbench.training.index_model import IndexModelTraining, _curriculum, train_index_model
 from hvqbench.training.loop import Average, Run, cosine, read_config
 from hvqbench.training.photos import Photos
@@ -146,6 +148,29 @@ def test_decoders_alone_learn_and_leave_every_index(
             indices = before.quantize(before.encode(batch))
             assert torch.equal(after.quantize(after.encode(batch)), indices)
             assert not torch.equal(after.decode(indices), before.decode(indices))
+
+
+def test_index_models_follow_a_tokenizer_whose_decoder_alone_has_changed(
+    trained: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HVQBENCH_DATA", raising=False)
+    start = trained / "tokenizers"
+    (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\nlearn = "decoder"\n' + WITHOUT_RATE)
+    train_tokenizer(tmp_path / "train.toml", photos, tmp_path / "out", steps=2)
+    files = [tmp_path / f"{name}.safetensors" for name in ("hyperprior", "frequencies")]
+    for file in files:
+        shutil.copy(trained / "index" / file.name, file)
+    before, after = start / "residual", tmp_path / "out" / "residual"
+    with pytest.raises(HvqbenchError, match="give other indices"):
+        bind_index_models(files, start / "single", before)
+    with pytest.raises(HvqbenchError, match="belongs to neither"):
+        bind_index_models(files, start / "single", start / "single")
+    assert bind_index_models(files, after, before) == files
+    assert bind_index_models(files, after, before) == []
+    model, _, made_for = Hyperprior.load(files[0])
+    assert made_for == Tokenizer.load(after / "tokenizer.safetensors").digest
+    old = Hyperprior.load(trained / "index" / "hyperprior.safetensors")[0]
+    assert all(torch.equal(tensor, old.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("more", ["", 'start = "elsewhere"\nrate = 1.0\n'])

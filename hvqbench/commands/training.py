@@ -58,6 +58,18 @@ def train_index_model(
     _print(training.train_index_model(config, data, _run_folder(config, out), device, **values))
 
 
+@train_app.command("bind")
+def bind(
+    files: Annotated[list[Path], typer.Argument(help="Hyperpriors and frequencies, rewritten in place.")],
+    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder of the tokenizer with the new decoder.")],
+    before: Annotated[Path, typer.Option("--before", help="Folder of the tokenizer that they were made for.")],
+) -> None:
+    """Bind index models to a tokenizer whose decoder alone was trained further."""
+    from hvqbench import training
+
+    _print(*training.bind_index_models(files, tokenizer, before))
+
+
 @app.command()
 def ablate(
     specification: Annotated[Path, typer.Argument(metavar="SPEC", help="Variants, like reports/ablations.toml.")],

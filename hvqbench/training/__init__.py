@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hvqbench.training.ablation import ablate
+    from hvqbench.training.binding import bind_index_models
     from hvqbench.training.index_model import train_index_model
     from hvqbench.training.tokenizer import train_tokenizer
 
-__all__ = ["ablate", "train_index_model", "train_tokenizer"]
+__all__ = ["ablate", "bind_index_models", "train_index_model", "train_tokenizer"]
 
 
 def __getattr__(name: str) -> object:
@@ -29,4 +30,8 @@ def __getattr__(name: str) -> object:
         from hvqbench.training.ablation import ablate
 
         return ablate
+    if name == "bind_index_models":
+        from hvqbench.training.binding import bind_index_models
+
+        return bind_index_models
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
