@@ -123,7 +123,7 @@ def test_training_goes_on_from_an_export(
     (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\n' + TOKENIZER.replace("dim = 3", "dim = 5"))
     with pytest.raises(HvqbenchError, match="'fine' has another shape"):
         train_tokenizer(tmp_path / "train.toml", photos, tmp_path / "out", steps=1)
-    more = TOKENIZER.replace('name = "fine"', 'name = "new"').replace("learning_rate = 4e-3", "learning_rate = 1e-9")
+    more = TOKENIZER.replace('name = "fine"', 'name = "new"').replace("learning_rate = 3e-3", "learning_rate = 1e-9")
     (tmp_path / "train.toml").write_text(f'start = "{start.as_posix()}"\n' + more)
     paths = train_tokenizer(tmp_path / "train.toml", photos, tmp_path / "out", steps=1)
     assert [path.parent.name for path in paths] == ["single", "residual", "new"]
