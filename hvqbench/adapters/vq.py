@@ -15,6 +15,8 @@ Options, with paths relative to the ``codec.toml``:
 ``tile``
     side in pixels of the pieces in which the tokenizer's networks see an image, so that memory does not follow its
     size; without it they see all of it at once
+``search``
+    steps of gradient descent by which the encoder improves an image's latent (:mod:`hvqbench.vq.search`); none without
 ``precision``
     ``float32`` (default) or ``bfloat16``, of the networks whose output does not set probabilities
 """
@@ -61,7 +63,8 @@ class VQCodec(Codec):
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("torch", "constriction", *tokenizer_libraries(self.spec.options["tokenizer"]))
+        searches = ("lpips",) if "search" in self.spec.options else ()
+        return ("torch", "constriction", *searches, *tokenizer_libraries(self.spec.options["tokenizer"]))
 
     def unavailable(self) -> str | None:
         if reason := tokenizer_unavailable(self.spec.options["tokenizer"], self.spec.folder):
@@ -98,8 +101,8 @@ class VQCodec(Codec):
         from hvqbench.vq.rdo import Choice, refined
 
         tokenizer, most = self.tokenizer, self._stages
+        latent = self._searched(image, self.latent(image))
         with torch.inference_mode():
-            latent = self.latent(image)
             with span("tokenizer-encode"):
                 nearest = tokenizer.quantize(latent)[0, :most].cpu()
                 embedding = tokenizer.embed(nearest[None].to(self.device)).cpu()
@@ -145,18 +148,23 @@ class VQCodec(Codec):
 
         shape = self.tokenizer.config
         factor = shape.factor
-        height, width = image.shape[:2]
         with torch.inference_mode(), self._precision(), span("tokenizer-encode"):
-            padded = np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
+            padded = _padded(image, factor)
             size = (padded.shape[0] // factor, padded.shape[1] // factor)
             latent = torch.empty((1, shape.dim, *size), device=self.device)
             for window in windows(self.tokenizer, size, self.spec.options.get("tile")):
-                pixels = torch.from_numpy(padded[scaled(window.seen, factor)]).to(self.device)
-                tensor = (pixels.permute(2, 0, 1)[None].float() / 127.5 - 1).contiguous(
-                    memory_format=torch.channels_last
-                )
-                latent[..., *window.kept] = self.tokenizer.encode(tensor)[..., *window.inner].float()
+                pixels = self._tensor(padded[scaled(window.seen, factor)])
+                latent[..., *window.kept] = self.tokenizer.encode(pixels)[..., *window.inner].float()
             return latent
+
+    def _searched(self, image: Image, latent: Tensor) -> Tensor:
+        if not (steps := self.spec.options.get("search", 0)):
+            return latent
+        from hvqbench.vq.search import searched
+
+        with span("search"):
+            pixels = self._tensor(_padded(image, self.tokenizer.config.factor))
+            return searched(self.tokenizer, pixels, latent, steps, self.spec.options.get("tile"))
 
     @property
     def tokenizer(self) -> BaseTokenizer:
@@ -249,6 +257,13 @@ class VQCodec(Codec):
                 image[scaled(window.kept, factor)] = pixels.permute(1, 2, 0).cpu().numpy()
         return image
 
+    def _tensor(self, pixels: Image) -> Tensor:
+        """Pixels as a batch of one, 1×3×H×W in [-1, 1], on the device."""
+        import torch
+
+        batch = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None]
+        return (batch.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
     @property
     def _stages(self) -> int:
         """How many stages are sent at most."""
@@ -274,6 +289,12 @@ class VQCodec(Codec):
 
         bfloat16 = self.spec.options.get("precision", "float32") == "bfloat16"
         return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=bfloat16)
+
+
+def _padded(image: Image, factor: int) -> Image:
+    """Edges replicated up to multiples of *factor*."""
+    height, width = image.shape[:2]
+    return np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
 
 
 def _ledger(data: bytes, coded: Coded) -> Mapping[str, Stream]:

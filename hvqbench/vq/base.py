@@ -36,8 +36,12 @@ class BaseTokenizer(nn.Module, ABC):
         """Image B×3×H×W in [-1, 1] to the continuous latent B×D×h×w, before quantization."""
 
     @abstractmethod
+    def paint(self, embedding: Tensor) -> Tensor:
+        """Embeddings B×D×h×w to the image B×3×H×W, about [-1, 1]; differentiable."""
+
     def decode(self, indices: Tensor) -> Tensor:
         """Indices B×S'×h×w, of the first S' stages, to the image B×3×H×W in [-1, 1]."""
+        return self.paint(self.embed(indices)).clamp(-1, 1)
 
     def quantize(self, latent: Tensor) -> Tensor:
         """Latent B×D×h×w to the nearest indices B×S×h×w (int64), stage by stage."""

@@ -184,10 +184,9 @@ class Tokenizer(BaseTokenizer):
         factor = self.config.factor
         return self.enter(self.autoencoder.encode(image, {factor: len(image)})[factor])
 
-    def decode(self, indices: Tensor) -> Tensor:
-        """Indices B×S'×h×w, of the first S' stages, to the image B×3×H×W in [-1, 1]."""
-        features = self.leave(self.embed(indices))
-        return self.autoencoder.decode({self.config.factor: features}).clamp(-1, 1)
+    def paint(self, embedding: Tensor) -> Tensor:
+        """Embeddings B×D×h×w to the image B×3×H×W, about [-1, 1]."""
+        return self.autoencoder.decode({self.config.factor: self.leave(embedding)})
 
     def save(self, path: Path, autoencoder: Path) -> None:
         """Write what is the tokenizer's own (fp16; codebooks in fp32, because their digits decide indices).

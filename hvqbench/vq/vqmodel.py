@@ -60,11 +60,11 @@ class VQModelTokenizer(BaseTokenizer):
             raise HvqbenchError(f"{width}x{height} pixels are no multiples of {self.config.factor}; pad or crop them")
         return self.model.encode(image).latents * self.scale
 
-    def decode(self, indices: Tensor) -> Tensor:
+    def paint(self, embedding: Tensor) -> Tensor:
         # Not by VQModel.decode: what its force_not_quantize takes, latents or indices, depends on the model.
-        entries = self.embed(indices) / self.scale
+        entries = embedding / self.scale
         spatial = entries if self.model.config.norm_type == "spatial" else None
-        return self.model.decoder(self.model.post_quant_conv(entries), spatial).clamp(-1, 1)
+        return self.model.decoder(self.model.post_quant_conv(entries), spatial)
 
     @classmethod
     def load(cls, name: str, base: Path) -> VQModelTokenizer:

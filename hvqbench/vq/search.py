@@ -1,0 +1,88 @@
+"""Search at encode time: the latent is moved until what its codewords paint looks more like the image.
+
+The encoder network guesses a latent in one pass. For one image, gradient descent through the frozen decoder improves on
+the guess (content-adaptive encoding, Campos et al., arXiv 1906.01223); the gradient passes the quantizer straight
+through (arXiv 1711.00937). Format and decoder stay what they are: the encoder alone takes longer. What is descended is
+the loss that the shipped decoders were trained with, LPIPS on AlexNet among it, so judge the gain by other metrics too.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.networks import lpips_network
+from hvqbench.vq.base import BaseTokenizer
+from hvqbench.vq.tiling import scaled, windows
+
+FIRST_STEP = 0.1
+"""Of Adam's step, in standard deviations of the codebook's entries; from there it falls linearly to zero."""
+ALEX_WEIGHT, VGG_WEIGHT, VGG_SIDE = 2.0, 1.0, 128
+"""LPIPS on AlexNet sees all pixels, on VGG16, which costs much more, one square at random per step; L1 weighs 1."""
+LEAST_SIDE = 64
+"""Smaller pictures are repeated at their edges up to this: AlexNet's strides leave nothing of them."""
+
+
+def searched(tokenizer: BaseTokenizer, image: Tensor, latent: Tensor, steps: int, tile: Any = None) -> Tensor:
+    """A latent 1×D×h×w from which *tokenizer* paints *image* better than from the given one.
+
+    Parameters
+    ----------
+    image
+        1×3×f·h×f·w in [-1, 1].
+    latent
+        Where the descent starts: what the encoder gave.
+    steps
+        Each costs about four times as long as decoding.
+    tile
+        As in :func:`hvqbench.vq.tiling.windows`: memory then follows it, not the image.
+    """
+    if not isinstance(steps, int) or steps < 0:
+        raise HvqbenchError(f"option search = {steps!r} is no whole number of steps from 0 on; correct codec.toml")
+    factor, height, width = tokenizer.config.factor, *latent.shape[-2:]
+    parts = list(windows(tokenizer, (height, width), tile))
+    spread = float(tokenizer.codebooks[0].std())
+    rng = np.random.default_rng(0)
+    with torch.inference_mode(False), torch.enable_grad():
+        moved = latent.clone().requires_grad_()
+        image = image.clone()
+        optimizer = torch.optim.Adam([moved], betas=(0.5, 0.9))
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = FIRST_STEP * spread * (1 - step / steps)
+            moved.grad = torch.zeros_like(moved)
+            for window in parts:
+                guess = moved[..., *window.seen]
+                sent = tokenizer.embed(tokenizer.quantize(guess.detach()))
+                painted = tokenizer.paint(guess + (sent - guess).detach())[..., *scaled(window.inner, factor)]
+                loss = _loss(painted, image[..., *scaled(window.kept, factor)], rng)
+                share = painted[0, 0].numel() / image[0, 0].numel()
+                moved.grad += torch.autograd.grad(share * loss, moved)[0]
+            optimizer.step()
+    return moved.detach()
+
+
+@functools.cache
+def networks(device: str) -> tuple[Any, Any]:
+    """LPIPS on AlexNet and on VGG16."""
+    return lpips_network("alex").to(device), lpips_network("vgg").to(device)
+
+
+def _loss(painted: Tensor, image: Tensor, rng: np.random.Generator) -> Tensor:
+    alex, vgg = networks(str(image.device))
+    height, width = image.shape[-2:]
+    right, below = max(0, LEAST_SIDE - width), max(0, LEAST_SIDE - height)
+    painted, image = (functional.pad(x, (0, right, 0, below), mode="replicate") for x in (painted, image))
+    top, left = (rng.integers(0, max(1, side - VGG_SIDE + 1)) for side in image.shape[-2:])
+    square = (..., slice(top, top + VGG_SIDE), slice(left, left + VGG_SIDE))
+    terms = (
+        (painted - image).abs().mean(),
+        ALEX_WEIGHT * alex(painted, image).mean(),
+        VGG_WEIGHT * vgg(painted[square], image[square]).mean(),
+    )
+    return torch.stack(terms).sum()
