@@ -21,7 +21,7 @@ from hvqbench.metrics.networks import lpips_network
 from hvqbench.vq.base import BaseTokenizer
 from hvqbench.vq.tiling import scaled, windows
 
-FIRST_STEP = 0.1
+FIRST_STEP = 0.15
 """Of Adam's step, in standard deviations of the codebook's entries; from there it falls linearly to zero."""
 ALEX_WEIGHT, VGG_WEIGHT, VGG_SIDE = 2.0, 1.0, 128
 """LPIPS on AlexNet sees all pixels, on VGG16, which costs much more, one square at random per step; L1 weighs 1."""
