@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hvqbench.codec import Bitstream, Codec, Image, Stream
+from hvqbench.codec import Bitstream, Codec, Image
 from hvqbench.errors import BitstreamError, HvqbenchError
 from hvqbench.timing import span
 from hvqbench.vq.loading import load_tokenizer, tokenizer_files, tokenizer_libraries, tokenizer_unavailable
-from hvqbench.vq.tiling import scaled, windows
+from hvqbench.vq.tiling import padded, scaled, windows
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from hvqbench.vq.base import BaseTokenizer
     from hvqbench.vq.container import Container
-    from hvqbench.vq.index_models import Coded, IndexModel
+    from hvqbench.vq.index_models import IndexModel
     from hvqbench.vq.rdo import Choice
 
 OWN_MODE, FIXED_MODE, STATIC_MODE = 0, 1, 2
@@ -149,11 +149,11 @@ class VQCodec(Codec):
         shape = self.tokenizer.config
         factor = shape.factor
         with torch.inference_mode(), self._precision(), span("tokenizer-encode"):
-            padded = _padded(image, factor)
-            size = (padded.shape[0] // factor, padded.shape[1] // factor)
+            whole = padded(image, factor)
+            size = (whole.shape[0] // factor, whole.shape[1] // factor)
             latent = torch.empty((1, shape.dim, *size), device=self.device)
             for window in windows(self.tokenizer, size, self.spec.options.get("tile")):
-                pixels = self._tensor(padded[scaled(window.seen, factor)])
+                pixels = self._tensor(whole[scaled(window.seen, factor)])
                 latent[..., *window.kept] = self.tokenizer.encode(pixels)[..., *window.inner].float()
             return latent
 
@@ -163,7 +163,7 @@ class VQCodec(Codec):
         from hvqbench.vq.search import searched
 
         with span("search"):
-            pixels = self._tensor(_padded(image, self.tokenizer.config.factor))
+            pixels = self._tensor(padded(image, self.tokenizer.config.factor))
             return searched(self.tokenizer, pixels, latent, steps, self.spec.options.get("tile"))
 
     @property
@@ -210,7 +210,8 @@ class VQCodec(Codec):
         with span("container"):
             content = Container(width, height, mode, choice.coded.payload, len(choice.indices))
             data = pack(content, self.model_fingerprint)
-        return Bitstream(data, _ledger(data, choice.coded), _digest(choice.indices.int().numpy()))
+        ledger = choice.coded.ledger(len(data))
+        return Bitstream(data, ledger, _digest(choice.indices.int().numpy()))
 
     def _unpack(self, data: bytes) -> Container:
         from hvqbench.vq.container import unpack
@@ -289,23 +290,6 @@ class VQCodec(Codec):
 
         bfloat16 = self.spec.options.get("precision", "float32") == "bfloat16"
         return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=bfloat16)
-
-
-def _padded(image: Image, factor: int) -> Image:
-    """Edges replicated up to multiples of *factor*."""
-    height, width = image.shape[:2]
-    return np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
-
-
-def _ledger(data: bytes, coded: Coded) -> Mapping[str, Stream]:
-    """Header, and the payload's streams; where they share one range coder, all but the last are charged their ideal."""
-    ledger, left = {"header": Stream(len(data) - len(coded.payload))}, len(coded.payload)
-    *first, last = coded.ideal_bits.items()
-    for name, bits in first:
-        size = min(left, round(bits / 8))
-        ledger[name] = Stream(size, bits)
-        left -= size
-    return ledger | {last[0]: Stream(left, last[1])}
 
 
 def _digest(indices: NDArray[np.int32]) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hvqbench.codec import Stream
 from hvqbench.errors import HvqbenchError
 from hvqbench.timing import span
 from hvqbench.vq.base import BaseTokenizer
@@ -68,6 +69,16 @@ class Coded:
 
     payload: bytes
     ideal_bits: Mapping[str, float]
+
+    def ledger(self, size: int) -> dict[str, Stream]:
+        """A file of *size* bytes by stream; of those in one range coder all but the last are charged their ideal."""
+        streams, left = {"header": Stream(size - len(self.payload))}, len(self.payload)
+        *first, last = self.ideal_bits.items()
+        for name, bits in first:
+            share = min(left, round(bits / 8))
+            streams[name] = Stream(share, bits)
+            left -= share
+        return streams | {last[0]: Stream(left, last[1])}
 
 
 class IndexModel(ABC):

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
+    from hvqbench.codec import Image
     from hvqbench.vq.base import BaseTokenizer
 
 
@@ -38,6 +41,12 @@ def windows(tokenizer: BaseTokenizer, size: tuple[int, int], tile: Any = None) -
     for row in _spans(size[0], tile // factor, reach):
         for column in _spans(size[1], tile // factor, reach):
             yield Window(*zip(row, column, strict=True))
+
+
+def padded(image: Image, factor: int) -> Image:
+    """An image (height x width x 3) up to multiples of *factor* a side, its edges replicated."""
+    height, width = image.shape[:2]
+    return np.pad(image, ((0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
 
 
 def scaled(part: tuple[slice, slice], factor: int) -> tuple[slice, slice]:
