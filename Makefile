@@ -13,7 +13,7 @@ PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 BIN := .venv/bin
 METRICS := psnr,lpips-alex,dists
 TOKENIZERS := large rvq f8
-VQ := hypervq hypervq-context huffman-vq static-vq fixed-vq \
+VQ := hypervq hypervq-context huffman-vq static-vq fixed-vq hypervq-search huffman-vq-search hypervq-f8-search \
   $(foreach t,$(TOKENIZERS),hypervq-$t hypervq-$t-context huffman-vq-$t static-vq-$t fixed-vq-$t)
 SHIPPED := $(VQ) classic
 

@@ -386,6 +386,8 @@ def test_saving_is_told_against_fixed_length_at_the_same_point(catalog: Path, im
     saved = {(line[0], line[2]): line[-4:-2] for line in table[2:]}
     assert saved["coarse", "1"] == saved["coarse", "16"] == ["50.0", "%"]
     assert saved["fixed-vq", "1"][-1] == "-"
+    other = rows.assign(reconstruction_sha256=rows["codec"] + rows["reconstruction_sha256"])
+    assert "%" not in summarize(other)  # of other pixels
     rows.loc[rows["codec"] == "coarse", "point_name"] = "quality"
     assert "%" not in summarize(rows)
 

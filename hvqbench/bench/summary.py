@@ -20,7 +20,7 @@ def summarize(rows: pd.DataFrame) -> str:
     """Means over images for each codec and point, then what failed and why.
 
     ``saved`` is one minus the ratio of total bytes to those of ``fixed-vq`` at the same point, over the images that
-    both have. MP/s are megapixels by seconds in total, and only shown where no other job was running.
+    both have, where both restored the same pixels. MP/s are megapixels by seconds in total, and only shown where no other job was running.
     """
     fine = rows[rows["status"] == "ok"]
     parts = []
@@ -198,12 +198,13 @@ def _saving(fine: pd.DataFrame, group: pd.DataFrame) -> str:
     first = group.iloc[0]
     # The same number means the same thing only to codecs of one kind: quality 5 is no weight of 5.
     same = (fine["point"] == first["point"]) & (fine["point_name"] == first["point_name"])
-    fixed = fine[same & (fine["codec"] == FIXED_LENGTH)].set_index("image")["bytes"]
-    own = group.set_index("image")["bytes"]
-    common = own.index.intersection(fixed.index)
-    if first["codec"] == FIXED_LENGTH or common.empty:
+    fixed = fine[same & (fine["codec"] == FIXED_LENGTH)]
+    both = group.merge(fixed, on=["dataset", "image"], suffixes=("", "_fixed"))
+    if first["codec"] == FIXED_LENGTH or both.empty:
         return "-"
-    return f"{100 * (1 - own[common].sum() / fixed[common].sum()):.1f} %"
+    if (both["reconstruction_sha256"] != both["reconstruction_sha256_fixed"]).any():
+        return "-"
+    return f"{100 * (1 - both['bytes'].sum() / both['bytes_fixed'].sum()):.1f} %"
 
 
 def _speed(group: pd.DataFrame, column: str) -> str:
