@@ -20,7 +20,8 @@ def summarize(rows: pd.DataFrame) -> str:
     """Means over images for each codec and point, then what failed and why.
 
     ``saved`` is one minus the ratio of total bytes to those of ``fixed-vq`` at the same point, over the images that
-    both have, where both restored the same pixels. MP/s are megapixels by seconds in total, and only shown where no other job was running.
+    both have, where both restored the same pixels. MP/s are megapixels by seconds in total, and only shown where no
+    other job was running.
     """
     fine = rows[rows["status"] == "ok"]
     parts = []
