@@ -39,7 +39,7 @@ def searched(tokenizer: BaseTokenizer, image: Tensor, latent: Tensor, steps: int
     latent
         Where the descent starts: what the encoder gave.
     steps
-        Each costs about four times as long as decoding.
+        Each costs about five times as long as decoding.
     tile
         As in :func:`hvqbench.vq.tiling.windows`: memory then follows it, not the image.
     """
