@@ -408,6 +408,18 @@ def test_what_the_hub_does_not_give_is_one_line(
 
 
 @needs_diffusers
+def test_search(tmp_path: Path) -> None:
+    from hvqbench.vq.search import searched
+
+    tokenizer, batch = wrap(vqmodel(), tmp_path), images(1, 64, 64)
+    with torch.inference_mode():
+        latent = tokenizer.encode(batch)
+    moved = searched(tokenizer, batch, latent, 2)
+    assert moved.shape == latent.shape
+    assert 0 < float((moved - latent).abs().max()) < float(tokenizer.codebooks.std())
+
+
+@needs_diffusers
 def test_from_training_to_pictures(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hvqbench.catalog import load_codec
     from hvqbench.errors import BitstreamError
