@@ -2,8 +2,8 @@
 
 The encoder network guesses a latent in one pass. For one image, gradient descent through the frozen decoder improves on
 the guess (content-adaptive encoding, Campos et al., arXiv 1906.01223); the gradient passes the quantizer straight
-through (arXiv 1711.00937). Format and decoder stay what they are: the encoder alone takes longer. What is descended is
-the loss that the shipped decoders were trained with, LPIPS on AlexNet among it, so judge the gain by other metrics too.
+through (arXiv 1711.00937). Format and decoder stay what they are: the encoder alone takes longer. The terms
+descended are those that the shipped decoders were trained on, LPIPS on AlexNet among them: judge by other metrics too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def searched(tokenizer: BaseTokenizer, image: Tensor, latent: Tensor, steps: int
     rng = np.random.default_rng(0)
     with torch.inference_mode(False), torch.enable_grad():
         moved = latent.clone().requires_grad_()
-        image = image.clone()
+        image = image.clone()  # as the latent, it may come from inference mode
         optimizer = torch.optim.Adam([moved], betas=(0.5, 0.9))
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = FIRST_STEP * spread * (1 - step / steps)
