@@ -28,8 +28,8 @@ class PerceptualLoss(nn.Module):
     crops
         How many crops of a batch are compared; 0 for all of them.
     window
-        Side in pixels of a random window of each crop that is compared; 0 for the whole crop. A window keeps full
-        resolution at a fraction of the price.
+        Side in pixels of a random window of each crop that is compared, at most the crop's own; 0 for the whole crop. A
+        window keeps full resolution at a fraction of the price.
     """
 
     def __init__(self, net: str, crops: int = 0, window: int = 0) -> None:
@@ -42,8 +42,8 @@ class PerceptualLoss(nn.Module):
         """Mean LPIPS of B×3×H×W in [-1, 1] against *target*."""
         if self.crops:
             output, target = output[: self.crops], target[: self.crops]
-        if self.window and self.window < output.shape[-1]:
-            top, left = rng.integers(0, output.shape[-1] - self.window + 1, 2)
+        if self.window:
+            top, left = (rng.integers(0, max(1, side - self.window + 1)) for side in output.shape[-2:])
             rows, columns = slice(top, top + self.window), slice(left, left + self.window)
             output, target = output[..., rows, columns], target[..., rows, columns]
         return self.lpips(output, target).mean()

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.metrics.networks import lpips_network
+from hvqbench.training.losses import PerceptualLoss
 from hvqbench.vq.base import BaseTokenizer
 from hvqbench.vq.tiling import scaled, windows
 
@@ -68,21 +68,15 @@ def searched(tokenizer: BaseTokenizer, image: Tensor, latent: Tensor, steps: int
 
 
 @functools.cache
-def networks(device: str) -> tuple[Any, Any]:
-    """LPIPS on AlexNet and on VGG16."""
-    return lpips_network("alex").to(device), lpips_network("vgg").to(device)
+def _perceptual(device: str) -> tuple[PerceptualLoss, PerceptualLoss]:
+    """LPIPS on AlexNet and, of a window, on VGG16."""
+    return PerceptualLoss("alex").to(device), PerceptualLoss("vgg", window=VGG_SIDE).to(device)
 
 
 def _loss(painted: Tensor, image: Tensor, rng: np.random.Generator) -> Tensor:
-    alex, vgg = networks(str(image.device))
+    alex, vgg = _perceptual(str(image.device))
     height, width = image.shape[-2:]
     right, below = max(0, LEAST_SIDE - width), max(0, LEAST_SIDE - height)
     painted, image = (functional.pad(x, (0, right, 0, below), mode="replicate") for x in (painted, image))
-    top, left = (rng.integers(0, max(1, side - VGG_SIDE + 1)) for side in image.shape[-2:])
-    square = (..., slice(top, top + VGG_SIDE), slice(left, left + VGG_SIDE))
-    terms = (
-        (painted - image).abs().mean(),
-        ALEX_WEIGHT * alex(painted, image).mean(),
-        VGG_WEIGHT * vgg(painted[square], image[square]).mean(),
-    )
-    return torch.stack(terms).sum()
+    perceptual = ALEX_WEIGHT * alex(painted, image, rng) + VGG_WEIGHT * vgg(painted, image, rng)
+    return (painted - image).abs().mean() + perceptual
