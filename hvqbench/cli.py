@@ -29,7 +29,7 @@ from hvqbench.commands import (
     why,
 )
 from hvqbench.commands.options import PLAIN, CatalogOption, use_catalog
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(help="Benchmark for generative image compression.", pretty_exceptions_enable=False, **PLAIN)
 app.add_typer(listing.app, name="ls")
@@ -49,12 +49,12 @@ def main(arguments: list[str] | None = None) -> None:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; check the path, its permissions and the free space")
     except KeyboardInterrupt:
-        sys.stderr.write("hvqbench: interrupted\n")
+        say("interrupted")
         sys.exit(130)
 
 
 def _fail(message: str) -> None:
-    sys.stderr.write(f"hvqbench: {' '.join(message.split())}\n")
+    say(" ".join(message.split()))
     sys.exit(2)
 
 

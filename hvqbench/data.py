@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hvqbench import assets
+from hvqbench import downloads
 from hvqbench.catalog import dataset_files
 from hvqbench.codec import Image
-from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean
+from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean, say
 from hvqbench.image import SUFFIXES, read_image
 from hvqbench.manifest import Manifest, read_manifest
 
@@ -141,7 +141,7 @@ def _local_folder(manifest: Manifest) -> Path | None:
     data = os.environ.get(DATA_VARIABLE)
     if data and (own := Path(data) / manifest.id).is_dir():
         return own
-    cached = assets.cache_folder() / "datasets" / manifest.id
+    cached = downloads.cache_folder() / "datasets" / manifest.id
     return cached if cached.is_dir() else None
 
 
@@ -170,7 +170,7 @@ def _check(manifest: Manifest, folder: Path, paths: Sequence[Path]) -> None:
             "complete that folder, or remove it"
         )
     for file in manifest.files:
-        if file.sha256 and assets.sha256_of(folder / file.name) != file.sha256:
+        if file.sha256 and downloads.sha256_of(folder / file.name) != file.sha256:
             raise HvqbenchError(
                 f"{folder / file.name} is not the {file.name} of {manifest.id!r} (sha256 differs): replace it"
             )
@@ -184,19 +184,19 @@ def _download(manifest: Manifest) -> Path:
         )
     if not manifest.urls:
         raise UnavailableError(f"data set {manifest.id!r} is {dataset_unavailable(manifest.id)}")
-    target = assets.cache_folder() / "datasets" / manifest.id
+    target = downloads.cache_folder() / "datasets" / manifest.id
     target.parent.mkdir(parents=True, exist_ok=True)
-    assets.say(f"downloading {manifest.title} to {target} (once, {manifest.megabytes} MB; licence: {manifest.licence})")
+    say(f"downloading {manifest.title} to {target} (once, {manifest.megabytes} MB; licence: {manifest.licence})")
     # All or nothing: the folder gets its name when it is complete.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{manifest.id}.") as name:
         folder = Path(name) / manifest.id
         folder.mkdir()
         try:
             for file in manifest.files:
-                assets.fetch(file.url, folder / file.name, file.sha256)
+                downloads.fetch(file.url, folder / file.name, file.sha256)
             for archive in manifest.archives:
                 zipped = Path(name) / f"{archive.name}.zip"
-                assets.fetch(archive.url, zipped, archive.sha256)
+                downloads.fetch(archive.url, zipped, archive.sha256)
                 _unzip_images(zipped, folder / archive.name)
         except UnavailableError as error:
             place = _place(manifest)

@@ -1,4 +1,4 @@
-"""One exception for everything a user can mend.
+"""What a user is told: lines on stderr, and one exception for everything that can be mended.
 
 An error names the thing, the reason and the remedy. The command line prints it as one line and exits with 2; anything
 else that escapes is a bug and keeps its traceback.
@@ -7,6 +7,7 @@ else that escapes is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -35,3 +36,8 @@ def closest(name: str, known: Iterable[str]) -> str:
     """The known names nearest to *name*, as a question that ends in a space; ``""`` if none is near."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+
+
+def say(line: str) -> None:
+    """One line on stderr, about something that takes a while or turned out otherwise than asked."""
+    sys.stderr.write(f"hvqbench: {line}\n")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from hvqbench import assets
+from hvqbench import assets, downloads
 from hvqbench.errors import HvqbenchError, UnavailableError
 
 RNG = np.random.default_rng(0)
@@ -174,13 +174,13 @@ def test_fetch_checks_and_is_atomic(server: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     target = tmp_path / "down" / "file.bin"
     digest = hashlib.sha256(b"content").hexdigest()
-    assets.fetch(f"{server}/file.bin", target, digest)
+    downloads.fetch(f"{server}/file.bin", target, digest)
     assert target.read_bytes() == b"content"
     target.unlink()
     with pytest.raises(UnavailableError, match="was altered on the way"):
-        assets.fetch(f"{server}/file.bin", target, "0" * 64)
+        downloads.fetch(f"{server}/file.bin", target, "0" * 64)
     with pytest.raises(UnavailableError, match="404"):
-        assets.fetch(f"{server}/missing.bin", target, digest)
+        downloads.fetch(f"{server}/missing.bin", target, digest)
     with pytest.raises(UnavailableError, match="no connection"):
-        assets.fetch("http://127.0.0.1:9/file.bin", target, digest)
+        downloads.fetch("http://127.0.0.1:9/file.bin", target, digest)
     assert not list(target.parent.iterdir())  # nothing half-finished stays

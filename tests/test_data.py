@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvqbench import assets
+from hvqbench import downloads
 from hvqbench.catalog import dataset_files
 from hvqbench.data import ImageFile, dataset_unavailable, load_dataset
 from hvqbench.errors import HvqbenchError, UnavailableError
@@ -33,7 +33,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(url: str, *_: object) -> None:
         raise UnavailableError(f"cannot download {url}: no connection")
 
-    monkeypatch.setattr(assets, "fetch", fail)
+    monkeypatch.setattr(downloads, "fetch", fail)
 
 
 def test_sample_needs_no_network(no_data: None, offline: None) -> None:
@@ -122,7 +122,7 @@ def archived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f'[[archives]]\nname = "all"\nurl = "https://example.org/x.zip"\nsha256 = "{digest}"\n'
     )
     monkeypatch.setenv("HVQBENCH_CATALOG", str(tmp_path / "catalog"))
-    monkeypatch.setattr(assets, "fetch", lambda url, path, sha256: shutil.copy(archive, path))
+    monkeypatch.setattr(downloads, "fetch", lambda url, path, sha256: shutil.copy(archive, path))
     return archive
 
 
@@ -133,7 +133,7 @@ def test_an_archive_is_downloaded_once_and_unpacked(
     assert names == ["a", "b"]
     assert load_dataset("mine").images[0].path == tmp_path / "cache" / "datasets" / "mine" / "all" / "a.png"
     assert dataset_unavailable("mine") is None
-    monkeypatch.setattr(assets, "fetch", lambda *_: pytest.fail("downloaded twice"))
+    monkeypatch.setattr(downloads, "fetch", lambda *_: pytest.fail("downloaded twice"))
     load_dataset("mine")
 
 

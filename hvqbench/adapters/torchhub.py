@@ -32,8 +32,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hvqbench.adapters.learned.codec import LearnedCodec
-from hvqbench.assets import say, torch_hub_folder
-from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.downloads import torch_hub_folder
+from hvqbench.errors import HvqbenchError, UnavailableError, say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

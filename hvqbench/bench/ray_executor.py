@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from hvqbench.bench.rows import Identity, Row
 from hvqbench.bench.task import Task, WorkerError
 from hvqbench.catalog import CATALOG_VARIABLE
 from hvqbench.data import ImageFile
-from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.errors import HvqbenchError, UnavailableError, say
 
 ATTEMPTS = 3
 """How many teams a task may cost before it is a failed row: it may be what they die of."""
@@ -120,17 +119,13 @@ def _gather(ray: Any, teams: Sequence[RayTeam]) -> None:
     while not ray.wait(calls, timeout=PATIENCE_S)[0]:
         free = ray.available_resources()
         room = f"cpu={free.get('CPU', 0):g},gpu={free.get('GPU', 0):g},memory={free.get('memory', 0) / 1e9:.3g}"
-        _say(f"waiting for a node with room for a job ({teams[0].share}); free in all are {room}")
+        say(f"waiting for a node with room for a job ({teams[0].share}); free in all are {room}")
     ray.wait(calls, num_returns=len(calls), timeout=PATIENCE_S)
     there = [team for team, call in zip(teams, calls, strict=True) if ray.wait([call], timeout=0)[0]]
     for team in there:
         team.start()
     if len(there) < len(teams):
-        _say(f"{len(there)} of {len(teams)} jobs have found a node; the others begin when there is room")
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"hvqbench: {line}\n")
+        say(f"{len(there)} of {len(teams)} jobs have found a node; the others begin when there is room")
 
 
 class RayTeam(Team):
@@ -227,7 +222,7 @@ class RayTeam(Team):
             raise  # a bug in here
         except self._ray.exceptions.RayError as error:
             if not self._closed and node:
-                _say(f"lost a job on {node} ({type(error).__name__}): what it was at is done again by another")
+                say(f"lost a job on {node} ({type(error).__name__}): what it was at is done again by another")
             self._forget()
             raise LostTeamError(f"a job on {node} was lost: run the same command again") from None
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from hvqbench.bench.rows import SET, Row, set_key, versions_in
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Task, WorkerError, Workers, decode, now
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 
 if TYPE_CHECKING:
     from hvqbench.codec import Image
@@ -87,7 +86,7 @@ def plan_sets(tasks: Iterable[Task], known: Mapping[Any, Row], whole: WholeSets)
         fine = [row for row in rows if row is not None and row["status"] == "ok"]
         if len(fine) < whole.images:
             lacking = f"{whole.images - len(fine)} of {whole.images} images have no finished row"
-            sys.stderr.write(f"hvqbench: no {', '.join(whole.metrics)} of {codec} at {point:g}: {lacking}\n")
+            say(f"no {', '.join(whole.metrics)} of {codec} at {point:g}: {lacking}")
             continue
         members = tuple(replace(task, earlier=row) for task, row in zip(group, fine, strict=True))
         earlier = known.get((group[0].dataset, codec, "", set_key(fine)))
@@ -131,7 +130,7 @@ class Originals:
     def _load(self, name: str, metric: SetMetric, task: SetTask, workers: SetWorkers) -> Features:
         from io import BytesIO
 
-        from hvqbench.assets import cache_folder
+        from hvqbench.downloads import cache_folder
         from hvqbench.files import atomic_write
 
         path = cache_folder() / "features" / f"{metric.descriptor}-{name[:16]}.npy"

@@ -36,7 +36,7 @@ from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Task, now
 from hvqbench.catalog import select_codecs
-from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.errors import HvqbenchError, UnavailableError, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,7 +279,7 @@ def _report_unready(reasons: dict[str, str], named: bool) -> None:
     for name, reason in reasons.items():
         if named:
             raise UnavailableError(f"metric {name} cannot run here: {reason}")
-        sys.stderr.write(f"hvqbench: going on without metric {name}: {reason}\n")
+        say(f"going on without metric {name}: {reason}")
 
 
 def circumstances(jobs: int) -> Row:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
@@ -34,7 +33,7 @@ from hvqbench.bench.sweep import check_arguments, circumstances
 from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure, now
 from hvqbench.bench.worker import Codecs, decoded, describe, encoded
 from hvqbench.catalog import select_codecs
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
 from hvqbench.timing import record, span
 
@@ -284,7 +283,7 @@ def _largest(tasks: Iterable[Task]) -> list[Task]:
 def _warn_if_busy(load_average: float) -> None:
     if is_busy(load_average):
         reason = f"the load average is {load_average:.2f} on {os.cpu_count()} cores, so others may be working"
-        sys.stderr.write(f"hvqbench: {reason}: these times will be no speed; wait and time again\n")
+        say(f"{reason}: these times will be no speed; wait and time again")
 
 
 def _keep(path: Path, rows: list[Row]) -> pd.DataFrame:

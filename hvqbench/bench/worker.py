@@ -248,7 +248,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, HvqbenchError):
         return message
     if isinstance(error, MemoryError) or "allocate memory" in message or "out of memory" in message:
-        return f"out of memory ({message[:120]}); run fewer --jobs, or use a machine that has more"
+        return f"out of memory ({message[:120]}); run fewer --jobs or fewer metrics, or use a machine with more"
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {message}{place}"

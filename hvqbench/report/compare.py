@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.assets import say
 from hvqbench.bench.executor import Process, threads_per_process
 from hvqbench.bench.plan import Entry, check_device, find_codec
 from hvqbench.bench.reading import read_results
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Decoded
-from hvqbench.errors import HvqbenchError, UnavailableError, closest
+from hvqbench.errors import HvqbenchError, UnavailableError, closest, say
 from hvqbench.matching import decode_elsewhere
 from hvqbench.rate_control import Target, UnreachableError, find_point
 from hvqbench.report.table import NONE

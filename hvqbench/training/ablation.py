@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hvqbench.assets import say
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
 from hvqbench.training import processes
 from hvqbench.training.ablation_table import DECIMALS, INTRODUCTION, TITLES

@@ -12,9 +12,8 @@ import numpy as np
 
 from hvqbench.adapters.learned.container import Content, ledger, pack, unpack
 from hvqbench.adapters.learned.weights import Weights
-from hvqbench.assets import say
 from hvqbench.codec import Bitstream, Codec, CodecSpec, Image
-from hvqbench.errors import BitstreamError, HvqbenchError, UnavailableError
+from hvqbench.errors import BitstreamError, HvqbenchError, UnavailableError, say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvqbench.assets import fetch, sha256_of, torch_hub_folder
+from hvqbench.downloads import fetch, sha256_of, torch_hub_folder
 from hvqbench.errors import HvqbenchError, UnavailableError
 
 if TYPE_CHECKING:

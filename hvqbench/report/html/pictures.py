@@ -114,6 +114,6 @@ def map_colours() -> NDArray[np.uint8]:
 
 def cached(name: str) -> Path:
     """Where a picture is kept by the hash of its pixels: to decode a data set again takes minutes."""
-    from hvqbench.assets import cache_folder
+    from hvqbench.downloads import cache_folder
 
     return cache_folder() / "report-pictures" / f"{name}-{SIDE}-q{QUALITY}-v{VERSION}.bin"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvqbench.codec import Image, image_digest
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
 from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, error_map, picture
 
@@ -79,7 +78,7 @@ def make_room(results: pd.DataFrame, dataset: str, metrics: Sequence[str], strea
         if not _add_image(room, blobs, studio, files[name], of_image, metrics):
             break
         sizes = f"{blobs.size / 1e6:.1f} of {blobs.budget / 1e6:.1f} MB"
-        sys.stderr.write(f"hvqbench: pictures of {dataset} {name}: {len(of_image)} decodes, {sizes}\n")
+        say(f"pictures of {dataset} {name}: {len(of_image)} decodes, {sizes}")
     room.images.sort(key=lambda image: str(image["name"]))
     _say_what_is_left_out(room, ok)
     return room

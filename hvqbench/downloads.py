@@ -1,0 +1,90 @@
+"""Downloads: where they are kept, how they are fetched, and how they are checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hvqbench.errors import UnavailableError
+from hvqbench.files import atomic_path
+
+CACHE_VARIABLE = "HVQBENCH_CACHE"
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 60.0
+
+
+def cache_folder() -> Path:
+    """The folder for everything hvqbench downloads: ``HVQBENCH_CACHE``, or the platform's user cache."""
+    import platformdirs
+
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("hvqbench"))
+
+
+def sha256_of(path: Path) -> str:
+    """Sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(url: str, path: Path, sha256: str = "") -> None:
+    """Download *url* to *path*: progress bar on stderr, atomic, checked.
+
+    Parameters
+    ----------
+    sha256
+        The expected hash or its beginning; empty if it is not known.
+
+    Raises
+    ------
+    UnavailableError
+        No connection within :data:`CONNECT_TIMEOUT_S` seconds, an HTTP error, or another hash than expected.
+    """
+    import pooch
+    import requests
+
+    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        try:
+            download(url, str(temporary), None)
+        except (requests.RequestException, OSError) as error:
+            offline = isinstance(error, requests.ConnectionError | requests.Timeout)
+            reason = "no connection" if offline else str(error).splitlines()[0]
+            raise UnavailableError(f"cannot download {url}: {reason}; check the network") from None
+        found = sha256_of(temporary)
+        if not found.startswith(sha256):
+            raise UnavailableError(f"{url} has sha256 {found}, not {sha256}: it changed, or was altered on the way")
+
+
+def download_source(requirement: str, sha256: str, folder: Path) -> Path:
+    """Fetch the source distribution ``name==version`` into *folder* with pip, and check it; its archive.
+
+    Raises
+    ------
+    UnavailableError
+        pip finds none, or it has another sha256.
+    """
+    # pip checks the hash before it opens the archive. Only this package must come as source.
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
+    name = requirement.partition("==")[0]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
+    done = subprocess.run(
+        [*pip, "--dest", str(folder), "--requirement", str(requirements)], capture_output=True, text=True, check=False
+    )
+    archives = list(folder.glob("*.tar.gz"))
+    if not archives:
+        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise UnavailableError(f"pip cannot download {requirement}: {reason}")
+    if sha256_of(archives[0]) != sha256:
+        raise UnavailableError(f"{archives[0].name} has another sha256 than {sha256}")
+    return archives[0]
+
+
+def torch_hub_folder() -> Path:
+    """Torch hub's cache, as ``torch.hub.get_dir()`` has it; nothing is created or imported."""
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
+    return Path(home).expanduser() / "hub"
