@@ -31,6 +31,9 @@ from hvqbench.commands import (
 from hvqbench.commands.options import PLAIN, CatalogOption, use_catalog
 from hvqbench.errors import HvqbenchError, say
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and the number of SIGINT."""
+
 app = typer.Typer(help="Benchmark for generative image compression.", pretty_exceptions_enable=False, **PLAIN)
 app.add_typer(listing.app, name="ls")
 app.add_typer(curves.app, name="curves")
@@ -48,9 +51,17 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; check the path, its permissions and the free space")
+    except UnicodeEncodeError as error:
+        _fail(f"{error.object!a} is no valid UTF-8: rename the file or folder of that name")
     except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(130)
+        sys.exit(_interrupted())
+    except SystemExit as end:  # what typer makes of Ctrl-C within a command
+        sys.exit(_interrupted() if end.code == INTERRUPTED else end.code)
+
+
+def _interrupted() -> int:
+    say("interrupted; what was finished is kept, and the same command goes on")
+    return INTERRUPTED
 
 
 def _fail(message: str) -> None:

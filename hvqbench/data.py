@@ -230,13 +230,27 @@ def _from_path(path: Path, known: set[str]) -> Dataset:
         raise HvqbenchError(f"{path} has no image: name a folder that directly holds files of type {suffixes}")
     resolved = path.resolve()
     # The id becomes part of a path in the store. It must not pass for a known data set, whatever the folder is called.
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder"
+    name = re.sub(r"[^\w.-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder"
     name = f"{name}-folder" if name in known else name
     return Dataset(id=name, title=name, summary=f"the {len(paths)} images in {path}", images=_named(paths, path))
 
 
 def _named(paths: Sequence[Path], folder: Path) -> tuple[ImageFile, ...]:
     """Names are file names without their suffix; where two would be equal, with suffix and sub-folder."""
+    whole = [path.relative_to(folder).as_posix() for path in paths]
+    for path in paths:
+        if not _is_text(path.name):
+            raise HvqbenchError(f"{path.parent}: the file name {path.name!a} is no valid UTF-8; rename the file")
     count = Counter(path.stem for path in paths)
-    names = [p.stem if count[p.stem] == 1 else p.relative_to(folder).as_posix() for p in paths]
+    names = [p.stem if count[p.stem] == 1 else name for p, name in zip(paths, whole, strict=True)]
+    count = Counter(names)  # x.png beside x.png.jpg
+    names = [n if count[n] == 1 else name for n, name in zip(names, whole, strict=True)]
     return tuple(sorted((ImageFile(n, p) for n, p in zip(names, paths, strict=True)), key=lambda image: image.name))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LONGEST = 50
+"""Characters that a temporary name takes over: the whole would be too long where *path* just is not."""
+
 
 def atomic_write(path: Path, data: bytes) -> None:
     """Write *data* to *path* so that a reader, a crash or a full disk never meets half a file.
@@ -23,13 +26,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path that becomes *path* if the block succeeds, for what others write: a download, say.
 
     The temporary file lies beside *path* (a rename across file systems is no rename) and its name begins with a dot,
-    which readers of Parquet folders skip.
+    which readers of Parquet folders skip. An :class:`OSError` names *path*.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(f".{path.name[:LONGEST]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(path), None  # not the temporary file's, and no library's silence
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ import numpy as np
 
 from hvqbench.codec import Image
 from hvqbench.errors import HvqbenchError
+from hvqbench.files import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image as pil
@@ -76,7 +77,8 @@ def write_image(path: str | Path, image: Image) -> None:
     if path.suffix.lower() != ".png":
         raise HvqbenchError(f"cannot write {path}: images are written as PNG only; give it the suffix .png")
     try:
-        pil.fromarray(check_image(image)).save(path, format="PNG")
+        with atomic_path(path) as temporary:
+            pil.fromarray(check_image(image)).save(temporary, format="PNG")
     except OSError as error:
         raise HvqbenchError(f"cannot write {path}: {error.strerror or error}; check the folder") from None
 

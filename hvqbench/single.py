@@ -139,8 +139,8 @@ def _status(target: Target) -> Iterator[Callable[[Trial], None] | None]:
 def _check_paths(source: Path, target: Path) -> None:
     if target.exists() and source.exists() and target.samefile(source):
         raise HvqbenchError(f"{target} is both input and output; name another output")
-    if not target.parent.is_dir() or target.is_dir():
-        reason = "it is a folder" if target.is_dir() else "its folder does not exist"
+    if not target.parent.is_dir() or (target.exists() and not target.is_file()):
+        reason = "it is no regular file" if target.exists() else "its folder does not exist"
         raise HvqbenchError(f"cannot write {target}: {reason}; name a file in a folder that exists")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage.data import astronaut
 
 from hvqbench import cli
 from hvqbench.image import read_image, write_image
@@ -206,6 +207,45 @@ def test_a_full_disk_is_one_line(
     assert "No space left on device" in error_of(capsys, *run)
     assert "No space left on device" in error_of(capsys, "compress", picture, tmp_path / "out", "--codec", "jpeg")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_no_file_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, picture: Path
+) -> None:
+    """As root, /dev/null would be replaced by a file."""
+    os.mkfifo(tmp_path / "pipe")
+    line = error_of(capsys, "compress", picture, tmp_path / "pipe", "--codec", "jpeg")
+    assert "it is no regular file" in line
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_what_cannot_be_written_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, picture: Path
+) -> None:
+    results, photo = tmp_path / "results", tmp_path / "photo.png"
+    write_image(photo, np.ascontiguousarray(astronaut()[:128, 160:288]))
+    run = ["run", "--codec", "jpeg,webp", "--points", "30,50,70", "--dataset", photo]
+    said(capsys, *run, "--metric", "psnr", "--results", results)
+    bd = ["bd", "--anchor", "jpeg", "--metric", "psnr", "--results", results, "--figure"]
+    assert "cannot draw x.gif: figures end in .png" in error_of(capsys, *bd, tmp_path / "x.gif")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert f"{tmp_path / 'x.png'}: No space left" in error_of(capsys, *bd, tmp_path / "x.png")
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hvqbench.catalog.dataset_files", interrupted)
+    monkeypatch.setattr("hvqbench.data.dataset_files", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        cli.main(["run", "--codec", "jpeg", "--dataset", "sample"])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("hvqbench: interrupted; what was finished is kept")
 
 
 def test_usage_errors_exit_with_2() -> None:

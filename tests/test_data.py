@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -160,6 +161,18 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     assert load_dataset(str(folder)) == photos
     shutil.copy(folder / "b.png", folder / "b.webp")  # two files of one stem keep their suffixes
     assert [image.name for image in load_dataset(folder).images] == ["a", "b.png", "b.webp"]
+    write_image(folder / "b.png.png", GREY)  # a stem that is another's whole name
+    assert [image.name for image in load_dataset(folder).images] == ["a", "b.png", "b.png.png", "b.webp"]
+
+
+def test_names_in_any_script_but_no_broken_ones(tmp_path: Path) -> None:
+    for name in ("写真", "画像"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "a.png", GREY)
+        assert load_dataset(tmp_path / name).id == name
+    write_image(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")), GREY)
+    with pytest.raises(HvqbenchError, match=r"caf\\udce9.png' is no valid UTF-8; rename"):
+        load_dataset(tmp_path)
 
 
 def test_a_folder_never_passes_for_a_known_data_set(tmp_path: Path) -> None:

@@ -189,6 +189,31 @@ def test_a_part_that_could_not_be_measured_is_not_fine(baseline: Baseline, resul
     assert report.compared == len(report.findings) - 1
 
 
+def test_images_without_the_metric_are_not_fine(baseline: Baseline, results: pd.DataFrame) -> None:
+    """An out-of-memory metric leaves an image's value empty, and a curve is then of the other images."""
+    for codec, compared in (("curve", "BD-rate in psnr"), ("single", "psnr at q 0")):
+        unmeasured = with_other_pixels(results, codec, 0)
+        unmeasured.loc[(unmeasured["codec"] == codec) & (unmeasured["image"] != "image0"), "psnr"] = np.nan
+        report = check(baseline, unmeasured)
+        assert report.exit_code == 2
+        (finding,) = report.of("not measured")
+        assert (finding.codec, finding.what, finding.images[-1]) == (codec, "psnr", "4 more")
+        assert compared in {finding.what for finding in report.findings}
+
+
+def test_points_that_broke_are_caught_though_a_bd_rate_leaves_them_out(
+    baseline: Baseline, results: pd.DataFrame
+) -> None:
+    broken = with_other_pixels(results, "curve", 0)
+    chosen = (broken["codec"] == "curve") & (broken["point"] >= 30)
+    broken.loc[chosen, "psnr"] = 25.0
+    report = check(baseline, broken)
+    assert report.exit_code == 1
+    assert {finding.what for finding in report.of("worse")} >= {"psnr at q 30", "psnr at q 40"}
+    (curve,) = (finding for finding in report.findings if finding.what == "BD-rate in psnr")
+    assert "not monotone" in curve.note
+
+
 def test_a_decoder_that_fails_now_is_worse(baseline: Baseline, results: pd.DataFrame) -> None:
     lost = (results["codec"] == "curve") & (results["image"] == "image0")
     results.loc[lost, ["status", "reason"]] = ["failed", "the decoder disagrees"]

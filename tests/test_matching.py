@@ -190,3 +190,14 @@ def test_the_documentation_names_every_column() -> None:
     text = (Path(__file__).parents[1] / "docs" / "matching.md").read_text(encoding="utf-8")
     rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in text.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in row} == {field.name for field in dataclasses.fields(Match)}
+
+
+def test_images_with_like_names_share_no_file(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for number, name in enumerate(("a b", "a,b", "a-b", "写真")):
+        write_image(images / f"{name}.png", np.full((16, 16, 3), 50 * number, np.uint8))
+    for m in run(["jpeg"], "psnr=30", images, out):
+        np.testing.assert_array_equal(
+            read_image((out / m.picture).with_name("original.png")), read_image(images / f"{m.image}.png")
+        )
+    assert {"a-b", "写真"} < {path.name for path in out.iterdir()}

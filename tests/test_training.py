@@ -380,3 +380,29 @@ def test_learning_rate_and_average() -> None:
     for step in range(2, 40):
         average.update(layer, step * 100)
     assert torch.allclose(average.state["weight"], start + 1, atol=1e-6)
+
+
+def test_more_steps_go_on_with_the_stages_that_there_are(
+    trained: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose curriculum has ended, continued with so many steps that its share of them would begin again."""
+    monkeypatch.delenv("HVQBENCH_DATA", raising=False)
+    text = INDEX_MODEL.replace("tokenizers", str(trained / "tokenizers")) + "z_free = 0.6\n"
+    (tmp_path / "index.toml").write_text(text)
+    train_index_model(tmp_path / "index.toml", photos, tmp_path / "index", steps=10)
+    started: list[int] = []
+    monkeypatch.setattr(Hyperprior, "start_stage", lambda _, stage: started.append(stage))
+    train_index_model(tmp_path / "index.toml", photos, tmp_path / "index", steps=40)
+    assert started == []
+    assert torch.load(tmp_path / "index" / "checkpoint.pt", weights_only=True)["reached"] == (1.0, 2)
+
+
+def test_a_run_stopped_where_codebooks_begin_goes_on(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HVQBENCH_DATA", raising=False)
+    (tmp_path / "tokenizer.toml").write_text(TOKENIZER.replace("rate_from = 60", "rate_from = 0"))
+    for steps in (20, 22):
+        train_tokenizer(tmp_path / "tokenizer.toml", photos, tmp_path / "out", steps=steps)
+    checkpoint = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    assert all(member["ready"] for member in checkpoint["members"])

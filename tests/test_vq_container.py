@@ -7,19 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvqbench.errors import BitstreamError
-from hvqbench.vq.container import MAXIMUM_SIDE, MODES, Container, crc24, pack, unpack
+from hvqbench.vq.container import MAXIMUM_PIXELS, MAXIMUM_SIDE, MODES, Container, crc24, pack, unpack
 
 MODEL = b"\x01\x02\x03"
-sides = st.integers(1, MAXIMUM_SIDE)
+sizes = st.integers(1, MAXIMUM_SIDE).flatmap(
+    lambda width: st.tuples(st.just(width), st.integers(1, min(MAXIMUM_SIDE, MAXIMUM_PIXELS // width)))
+)
 
 
 def test_crc24_is_the_published_one() -> None:
     assert crc24(b"123456789") == 0x21CF02
 
 
-@given(sides, sides, st.integers(0, MODES - 1), st.binary(max_size=300), st.integers(1, 255))
-def test_round_trip(width: int, height: int, mode: int, payload: bytes, stages: int) -> None:
-    content = Container(width, height, mode, payload, stages)
+@given(sizes, st.integers(0, MODES - 1), st.binary(max_size=300), st.integers(1, 255))
+def test_round_trip(size: tuple[int, int], mode: int, payload: bytes, stages: int) -> None:
+    content = Container(*size, mode, payload, stages)
     assert unpack(pack(content, MODEL), MODEL, "codec") == content
 
 
@@ -54,10 +56,27 @@ def test_a_stages_byte_that_says_nothing_is_refused(stages: int) -> None:
     stream = bytearray(pack(Container(768, 512, 0, b"payload", stages=4), MODEL)[:-3])
     stream[10] = stages
     with pytest.raises(BitstreamError, match=f"{stages} stages"):
-        unpack(bytes(stream) + crc24(stream).to_bytes(3), MODEL, "codec")
+        unpack(bytes(stream) + (crc24(stream) ^ 0xFFFFFF).to_bytes(3), MODEL, "codec")
 
 
 @pytest.mark.parametrize("foreign", [b"\x89PNG\r\n\x1a\n" + bytes(40), b"\xff\xd8\xff\xe0" + bytes(40)])
 def test_foreign_file_says_so(foreign: bytes) -> None:
     with pytest.raises(BitstreamError, match="not a VQ stream"):
         unpack(foreign, MODEL, "codec")
+
+
+@given(st.binary(max_size=60), st.integers(1, 20))
+def test_zeros_at_the_end_are_noticed(payload: bytes, count: int) -> None:
+    stream = pack(Container(768, 512, 0, payload), MODEL)
+    with pytest.raises(BitstreamError, match="checksum"):
+        unpack(stream + bytes(count), MODEL, "codec")
+
+
+def test_a_header_cannot_ask_for_all_memory() -> None:
+    with pytest.raises(BitstreamError, match="more than"):
+        pack(Container(MAXIMUM_SIDE, MAXIMUM_SIDE, 0, b""), MODEL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hvqbench.vq.container.MAXIMUM_PIXELS", 2**42)
+        stream = pack(Container(MAXIMUM_SIDE, MAXIMUM_SIDE, 0, b""), MODEL)
+    with pytest.raises(BitstreamError, match=r"codec: the header says .* more than"):
+        unpack(stream, MODEL, "codec")

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from hvqbench.vq.distance import nearest
 from hvqbench.vq.pee import anchor_logits, code_length, index_bits
 
 K, D, N = 64, 6, 50
@@ -27,6 +28,14 @@ def test_two_products_equal_the_gaussian_at_the_anchors(position: tuple[torch.Te
     distance = (codebook[None] - mean[:, None]).square() * log_precision.exp()[:, None]
     direct = (bias - 0.5 * distance.sum(2)).log_softmax(1)
     assert torch.allclose(anchor_logits(*position).log_softmax(1), direct, atol=1e-10)
+
+
+def test_autocast_leaves_prices_and_neighbours_as_they_are(position: tuple[torch.Tensor, ...]) -> None:
+    mean, log_precision, codebook, bias = (values.float() for values in position)
+    logits, chosen = anchor_logits(mean, log_precision, codebook, bias), nearest(mean, codebook)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(anchor_logits(mean, log_precision, codebook, bias), logits)
+        assert torch.equal(nearest(mean, codebook), chosen)
 
 
 def test_flat_gaussian_is_the_static_code_of_the_bias(position: tuple[torch.Tensor, ...]) -> None:

@@ -170,8 +170,9 @@ def _estimands(pair: CurvePair, own: list[BDRate], higher: bool, method: str) ->
 
 
 def _wilcoxon(values: np.ndarray) -> float:
+    """p of BD-rates in per cent, by their logarithms: the test is of symmetric differences, and ratios are none."""
     from scipy.stats import wilcoxon
 
     if len(values) < 2 or not values.any():
         return math.nan
-    return float(wilcoxon(values).pvalue)
+    return float(wilcoxon(np.log1p(values / 100)).pvalue)

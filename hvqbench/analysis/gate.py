@@ -9,7 +9,8 @@ bytes
     pixels: the row's digest). There the change of bytes is exact, and no curve is needed.
 BD-rate
     in each metric, of the new curve against the old one. Where there is none (a codec of one point), neither bytes nor
-    metric may be worse at any point.
+    metric may be worse at any point; nor where the new curve, unlike the old one, has points that cost more bits for
+    no better quality, which a BD-rate leaves out.
 
 A change is worse if it is beyond the tolerance and its 95 % interval excludes zero. Too few images for an interval, and
 the tolerance decides alone.
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hvqbench.analysis.baseline import Baseline, as_text, metrics_of, side_by_side
-from hvqbench.analysis.bd import bd_rate
+from hvqbench.analysis.bd import FLAGS, bd_rate
 from hvqbench.analysis.bootstrap import NONE, Interval, ratio_interval
 from hvqbench.analysis.estimands import per_image
 
@@ -183,7 +184,12 @@ def _metric(
     if metric not in both or f"{metric}_new" not in rows or rows[f"{metric}_new"].isna().all():
         yield Finding(*place, f"BD-rate in {metric}", "not measured", note=f"the results have no {metric}: score it")
         return
+    lost = rows[rows[metric].notna() & rows[f"{metric}_new"].isna()]
+    if len(lost):
+        note = f"{len(lost)} of {len(rows)} rows have no {metric}: score it"
+        yield Finding(*place, metric, "not measured", images=_some(lost["image"].unique()), note=note)
     bd = bd_rate(both, NEW, OLD, metric)
+    broken = "non_monotone" in bd.flags and "non_monotone" not in bd_rate(both, OLD, OLD, metric, interval=False).flags
     if "versions_differ" in bd.flags:
         note = "of another version of the metric: save the baseline again"
         yield Finding(*place, f"BD-rate in {metric}", "not measured", note=note)
@@ -194,8 +200,9 @@ def _metric(
         if verdict == "worse":
             own = per_image(both, NEW, OLD, metric).table.dropna(subset="bd_rate_percent")
             images = _guilty(own["image"], own["bd_rate_percent"].to_numpy(float))
-        yield Finding(*place, f"BD-rate in {metric}", verdict, bd.percent, interval, images)
-    else:
+        note = f"the new curve is not monotone: {FLAGS['non_monotone']}" if broken else ""
+        yield Finding(*place, f"BD-rate in {metric}", verdict, bd.percent, interval, images, note)
+    if "versions_differ" not in bd.flags and (broken or math.isnan(bd.percent)):
         for point, at_point in rows.groupby("point", sort=True):
             where = f"at {at_point['point_name'].iloc[0]} {point:g}"
             if point not in same_points:

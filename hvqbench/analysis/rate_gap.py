@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hvqbench.analysis.batch import log_rates
+from hvqbench.analysis.batch import METHODS, log_rates
 from hvqbench.analysis.bd import FLAGS, check_method, guard
 from hvqbench.analysis.bootstrap import NONE, interval
 from hvqbench.analysis.pairs import CurvePair, Curves, curve_pair
@@ -72,7 +72,7 @@ def rate_gaps(
     sign = 1.0 if curve_metric(metric).higher_is_better else -1.0
     flags = set(pair.flags)
     points = len(guard(first.bpp, first.values, sign > 0, flags)[0])
-    if points < 2:
+    if points < METHODS[method]:
         flags.add("too_few_points")
     logs = log_rates((first.bpp[None], sign * first.values[None]), sign * second.values[None], method)[0]
     gaps = 100 * (second.bpp / np.exp(logs) - 1)

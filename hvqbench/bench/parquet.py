@@ -69,6 +69,8 @@ def read_file(path: Path, columns: Collection[str] | None = None, repeated: Coll
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=[name for name in repeated if name in own])
         version = int((file.schema_arrow.metadata or {}).get(SCHEMA_KEY, b"0"))
         if not 0 < version <= SCHEMA_VERSION:
+            if not version:
+                raise HvqbenchError(f"{path} was not written by hvqbench, or by something else since: restore it")
             reads = f"this hvqbench reads {SCHEMA_VERSION}"
             raise HvqbenchError(f"{path} has schema {version}, and {reads}: upgrade hvqbench")
         return file.read([name for name in file.schema_arrow.names if columns is None or name in columns])

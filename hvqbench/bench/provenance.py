@@ -110,9 +110,10 @@ def _find(rows: list[Row], name: str, counting: set[tuple[str, str, str, str]]) 
         raise HvqbenchError(
             f"no row {name!r}: give {SHORTEST_KEY} or more digits of a key, or CODEC/POINT/IMAGE like {_example(rows)}"
         )
-    if len(places := {(row["dataset"], row["codec"], row["image"]) for row in found}) > 1:
-        several = "; ".join(" ".join(place) for place in sorted(places)[:3])
-        raise HvqbenchError(f"{len(places)} rows are {name!r}: {several}; give more of the key")
+    places = {(row["dataset"], row["codec"], row["image"]): row["key"] for row in found}
+    if len(places) > 1:
+        several = "; ".join(f"{' '.join(place)} ({key[:12]})" for place, key in sorted(places.items())[:3])
+        raise HvqbenchError(f"{len(places)} rows are {name!r}: {several}; give one of these keys, or more of it")
     return found[-1]
 
 

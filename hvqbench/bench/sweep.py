@@ -290,5 +290,5 @@ def circumstances(jobs: int) -> Row:
         "host": platform.node(),
         "threads": threads_per_process(jobs),
         "jobs": jobs,
-        "command": shlex.join(command),
+        "command": shlex.join(command).encode(errors="replace").decode(),
     }

@@ -11,6 +11,7 @@ import typer
 
 from hvqbench.commands.options import PLAIN, CatalogOption, Device, Json, Results, split, use_catalog
 from hvqbench.errors import HvqbenchError
+from hvqbench.files import atomic_write
 
 app = typer.Typer(**PLAIN)
 baselines = typer.Typer(help="Save results to compare with later.", **PLAIN)
@@ -133,4 +134,4 @@ def _percent(text: str) -> float:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    atomic_write(path, text.encode())

@@ -35,7 +35,7 @@ def recognize(text: str) -> bool:
     """Whether *text* is a JSON object with the four lists."""
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and all(isinstance(content.get(name), list) for name in _LISTS)
 

@@ -27,7 +27,7 @@ def recognize(text: str) -> bool:
     """Whether *text* is a JSON object with a list of rates."""
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and isinstance(_results(content).get("bpp"), list)
 

@@ -120,7 +120,7 @@ def make_report(
     written: list[Path] = []
     for table in shown:
         path = out / f"{table.name}.csv"
-        table.frame.to_csv(path, index=False, lineterminator="\n")
+        atomic_write(path, table.frame.to_csv(index=False, lineterminator="\n").encode())
         atomic_write(path.with_suffix(".tex"), latex(table).encode())
         written += [path, path.with_suffix(".tex")]
     paths = {"claims": out / "claims.json", "markdown": out / "report.md"}

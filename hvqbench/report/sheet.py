@@ -90,8 +90,8 @@ def sheet_figure(rows: Sequence[Sequence[Shot]], crop: Crop | None = None) -> Fi
 
 def save_sheet(figure: Figure, out: Path) -> tuple[Path, ...]:
     """Write ``<out>.png`` and ``<out>.pdf``, or the one that *out* ends in."""
-    kinds = [out.suffix[1:]] if out.suffix in (".png", ".pdf") else ["png", "pdf"]
-    stem = out.with_suffix("") if len(kinds) == 1 else out
+    kinds = [out.suffix[1:]] if out.suffix else ["png", "pdf"]
+    stem = out.with_suffix("") if out.suffix else out
     stem.parent.mkdir(parents=True, exist_ok=True)
     return save_figure(figure, stem, kinds, dpi=DPI)
 

@@ -18,6 +18,7 @@ What a figure or a table does not choose for itself, it takes from the report. `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -196,8 +197,11 @@ def _read(kind: type[Spec], content: Mapping[str, Any], where: str) -> Spec:
                 raise HvqbenchError(f"{where}: {key} = {one!r}: {hint}set it to one of {', '.join(choices)}")
     if "kind" in types and "kind" not in values:
         raise HvqbenchError(f"{where} has no kind: set it to one of {', '.join(_CHOICES[kind.__name__, 'kind'])}")
-    if len(values.get("bpp", ())) not in (0, 2):
+    bpp = values.get("bpp", ())
+    if bpp and not (len(bpp) == 2 and bpp[0] < bpp[1]):
         raise HvqbenchError(f"{where}: bpp takes two rates, the least and the greatest, like [0.01, 1.0]")
+    if (name := values.get("name", "")) and not re.fullmatch(r"[\w][\w.-]*", name):
+        raise HvqbenchError(f"{where}: name = {name!r} is part of file names: use letters, digits, dots and dashes")
     return kind(**values)
 
 

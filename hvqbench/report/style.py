@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.files import atomic_path
 from hvqbench.report.spec import WIDTHS
 
 if TYPE_CHECKING:
@@ -99,19 +100,23 @@ def save_figure(
 
     Raises
     ------
-    UnavailableError
-        For ``pgf`` where there is no LaTeX to measure its text with.
+    HvqbenchError
+        A format that is none of these; for ``pgf``, where there is no LaTeX to measure its text with.
     """
     paths = []
     for kind in formats:
+        if kind not in _OPTIONS:
+            raise HvqbenchError(
+                f"cannot draw {stem.name}.{kind}: figures end in .{', .'.join(_OPTIONS)}; name one of them"
+            )
         if kind == "pgf" and shutil.which("pdflatex") is None:
             raise UnavailableError(
                 "pgf figures need pdflatex to measure text: install texlive-latex-base and texlive-pictures, or leave "
                 "pgf out of the formats"
             )
         path = stem.with_name(f"{stem.name}.{kind}")
-        with style():
-            figure.savefig(path, dpi=dpi, **_OPTIONS[kind])
+        with style(), atomic_path(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=dpi, **_OPTIONS[kind])
         paths.append(path)
     return tuple(paths)
 

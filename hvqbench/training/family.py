@@ -122,12 +122,14 @@ class Member:
     def state(self) -> dict[str, Any]:
         return {
             "ready": self.ready,
+            "collected": self.collected,
             "codebooks": [trainer.state() for trainer in self.codebooks],
             "hyperprior": self.hyperprior.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.ready = state["ready"]
+        self.collected = [latents.to(self.tokenizer.codebooks.device) for latents in state.get("collected", [])]
         self.hyperprior.load_state_dict(state["hyperprior"])
         for trainer, values in zip(self.codebooks, state["codebooks"], strict=True):
             trainer.restore(values)

@@ -137,14 +137,20 @@ def _train(
     rng = np.random.default_rng((settings.seed, run.started_at, processes.rank()))
     recent: list[Tensor] = []
     fixed = math.log2(codebooks.shape[1])
+    # What was reached stays, even if a resumed run has more steps: a stage is started once, and z's price never falls.
+    price, stages = (state or {}).get("reached") or _curriculum(settings, run.started_at - 1, len(codebooks))
     static = float(static_bits(counts, indices[-held_out:]).mean())
 
-    for step in run.each_step(lambda: {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "hyperprior"):
+    def state_now() -> dict[str, Any]:
+        return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "reached": (price, stages)}
+
+    for step in run.each_step(state_now, "hyperprior"):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * group["factor"] * cosine(step, settings.steps, warmup=50)
         chosen = torch.from_numpy(rng.integers(0, len(latents) - held_out, settings.batch))
-        price, stages = _curriculum(settings, step, len(codebooks))
-        for stage in range(_curriculum(settings, step - 1, len(codebooks))[1], stages):
+        before, now = stages, _curriculum(settings, step, len(codebooks))
+        price, stages = max(price, now[0]), max(stages, now[1])
+        for stage in range(before, stages):
             model.start_stage(stage)
         targets = indices[chosen, :stages].to(device)
         with autocast(device):

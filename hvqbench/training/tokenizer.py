@@ -172,7 +172,7 @@ class _Trainer:
             losses = {"l1": settings.l1 * (output - image).abs().mean(), "commitment": settings.commitment * commitment}
             for weight, term in self.perceptual:
                 losses[f"lpips-{term.lpips.pnet_type}"] = weight * term(output, image, rng)
-            if settings.rate > 0 and step >= settings.rate_from:
+            if settings.rate > 0 and step >= settings.rate_from and any(member.ready for member in self.family.members):
                 losses["rate"] = settings.rate * self._bpp(parts, step)
             if adversarial:
                 self.judge.requires_grad_(False)

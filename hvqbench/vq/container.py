@@ -9,7 +9,7 @@ offset   bytes
 6        2-6    width, then height, LEB128 (7 bits a byte): 2 bytes each up to 16383
 …        0-1    number of stages, where the stages flag is set; 1 where it is not
 …        n      payload
--3       3      checksum: CRC-24 (OpenPGP, RFC 9580) of all before it
+-3       3      checksum: complement of the CRC-24 (OpenPGP, RFC 9580) of all before it
 =======  =====  ======================================================================
 """
 
@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from hvqbench.errors import BitstreamError
 
 MAGIC = b"VQ"
-VERSION = 2
+VERSION = 3
 FINGERPRINT_BYTES = 3
 CHECKSUM_BYTES = 3
 MAXIMUM_SIDE = 2**21 - 1
+MAXIMUM_PIXELS = 2**28
+"""What a header may claim: a few bytes must not make a decoder ask for all memory."""
 STAGES_FLAG, MODES = 8, 8
 
 
@@ -42,10 +44,12 @@ def pack(content: Container, fingerprint: bytes) -> bytes:
     """The whole file for *content*, bound to the model with that 3-byte *fingerprint*."""
     if max(content.width, content.height) > MAXIMUM_SIDE:
         raise BitstreamError(f"image side above {MAXIMUM_SIDE} pixels: tile the image")
+    if content.width * content.height > MAXIMUM_PIXELS:
+        raise BitstreamError(f"image of more than {MAXIMUM_PIXELS} pixels: tile the image")
     stages, flag = (bytes([content.stages]), STAGES_FLAG) if content.stages > 1 else (b"", 0)
     head = MAGIC + bytes([VERSION << 4 | flag | content.mode]) + fingerprint
     body = head + _leb128(content.width) + _leb128(content.height) + stages + content.payload
-    return body + crc24(body).to_bytes(CHECKSUM_BYTES)
+    return body + _checksum(body)
 
 
 def unpack(data: bytes, fingerprint: bytes, codec: str) -> Container:
@@ -62,7 +66,7 @@ def unpack(data: bytes, fingerprint: bytes, codec: str) -> Container:
         raise BitstreamError(
             f"{codec}: stream format {data[2] >> 4}, but this hvqbench reads {VERSION}; use the matching one"
         )
-    if crc24(data[:-CHECKSUM_BYTES]) != int.from_bytes(data[-CHECKSUM_BYTES:]):
+    if _checksum(data[:-CHECKSUM_BYTES]) != data[-CHECKSUM_BYTES:]:
         raise BitstreamError(f"{codec}: checksum mismatch, the stream is truncated or altered; copy or encode it again")
     found = data[3 : 3 + FINGERPRINT_BYTES]
     if found != fingerprint:
@@ -77,12 +81,21 @@ def unpack(data: bytes, fingerprint: bytes, codec: str) -> Container:
         raise BitstreamError(
             f"{codec}: the header says {width}x{height} pixels; the stream is damaged, encode it again"
         )
+    if width * height > MAXIMUM_PIXELS:
+        raise BitstreamError(
+            f"{codec}: the header says {width}x{height} pixels, more than {MAXIMUM_PIXELS}; the stream is damaged"
+        )
     stages = 1
     if data[2] & STAGES_FLAG:
         stages, body = (body[0] if body else 0), body[1:]
         if stages < 2:
             raise BitstreamError(f"{codec}: the header says {stages} stages; the stream is damaged, encode it again")
     return Container(width, height, data[2] % MODES, bytes(body), stages)
+
+
+def _checksum(body: bytes) -> bytes:
+    """Of the CRC itself, zero bytes could be appended and taken away unnoticed: its remainder stays zero."""
+    return (crc24(body) ^ 0xFFFFFF).to_bytes(CHECKSUM_BYTES)
 
 
 def crc24(data: bytes) -> int:

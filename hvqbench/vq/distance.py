@@ -7,9 +7,19 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def full(values: Tensor) -> Tensor:
+    """*values* in float32 at least."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def squared_distances(latent: Tensor, codebook: Tensor) -> Tensor:
-    """Squared Euclidean distance up to a term that is equal for all entries: N×D, K×D -> N×K."""
-    return torch.addmm(codebook.square().sum(1), latent, codebook.T, alpha=-2)
+    """Squared Euclidean distance up to a term that is equal for all entries: N×D, K×D -> N×K.
+
+    In full precision under autocast too: in bfloat16 the nearest entry of every fifth latent is another.
+    """
+    with torch.autocast(latent.device.type, enabled=False):
+        latent, codebook = full(latent), full(codebook)
+        return torch.addmm(codebook.square().sum(1), latent, codebook.T, alpha=-2)
 
 
 def nearest(latent: Tensor, codebook: Tensor, chunk: int = 4096) -> Tensor:

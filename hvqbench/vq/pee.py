@@ -14,10 +14,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hvqbench.vq.distance import squared_distances
+from hvqbench.vq.distance import full, squared_distances
 
 RateMode = Literal["hard", "ste", "soft"]
 """How the gradient of a code length reaches the encoder, see :func:`code_length`."""
@@ -33,8 +34,9 @@ def anchor_logits(mean: Tensor, log_precision: Tensor, codebook: Tensor, bias: T
     codebook, bias
         K×D anchors and K learned offsets b_k.
     """
-    precision = log_precision.exp()
-    return bias - 0.5 * precision @ codebook.square().T + (precision * mean) @ codebook.T
+    with torch.autocast(mean.device.type, enabled=False):  # bfloat16 would blur what tells near entries apart
+        mean, precision, codebook = full(mean), full(log_precision).exp(), full(codebook)
+        return bias - 0.5 * precision @ codebook.square().T + (precision * mean) @ codebook.T
 
 
 def index_bits(logits: Tensor, indices: Tensor) -> Tensor:
