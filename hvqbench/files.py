@@ -34,8 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        error.filename, error.filename2 = os.fspath(path), None  # not the temporary file's, and no library's silence
-        raise
+    except OSError as error:  # of a library it may name no file, of a rename the temporary one
+        raise OSError(error.errno, error.strerror, os.fspath(path)) if error.errno else error from None
     finally:
         temporary.unlink(missing_ok=True)
