@@ -235,6 +235,12 @@ def test_wilcoxon_tells_a_codec_that_is_always_better_from_one_that_is_not() -> 
     assert np.isnan(nothing.p_value)
 
 
+def test_wilcoxon_does_not_depend_on_which_codec_is_the_anchor() -> None:
+    results = as_results(*simulate(np.random.default_rng(6), 24, 0, spread=0.4))
+    there, back = (per_image(results, *pair, "psnr") for pair in (("new", "old"), ("old", "new")))
+    assert there.p_value == pytest.approx(back.p_value)
+
+
 def test_one_image_without_a_bd_rate_is_counted() -> None:
     anchor, test = simulate(np.random.default_rng(3), 8, -10)
     test.image_values[2] += 100
@@ -276,6 +282,9 @@ def test_a_single_point_has_a_rate_gap_and_nothing_is_extrapolated() -> None:
     assert "nothing is extrapolated" in none.text
     (no_curve,) = rate_gaps(results, "above", "single", "psnr")
     assert no_curve.flags == ("too_few_points",)
+    short = as_results(curve("three", anchor.image_bpp[:, 1:4], anchor.image_values[:, 1:4]), single)
+    (too_short,) = rate_gaps(short, "single", "three", "psnr", method="cubic")
+    assert too_short.flags == ("too_few_points",)
 
 
 def test_matrices() -> None:

@@ -495,6 +495,8 @@ def test_commands(
     assert run(*command, "--out", "w.csv") == (0, "w.csv\n")
     assert "w.csv exists" in run(*command, "--out", "w.csv")[1]
     assert "is no NAME=METRIC" in run(*command, "--map", "psnr")[1]
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert "deep.json is in none of the formats" in run("curves", "import", "deep.json", "--source", "there")[1]
     export = ("curves", "export", "--codec", "new", "--format", "compressai", "--results", store, "--out", "out")
     assert run(*export) == (0, "out/toy/new.json\n")
 
