@@ -9,11 +9,9 @@ Pictures side by side are compared one image at a time, so the setting is found 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -29,6 +27,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
 from hvqbench.image import write_image
 from hvqbench.rate_control import Target, Trial, find_point
+from hvqbench.report.style import image_file_name
 
 if TYPE_CHECKING:
     from hvqbench.data import ImageFile
@@ -147,7 +146,7 @@ def _match_one(
     found = find_point(codec, image, target)
     data = found.trial.stream.data
     decoded = decode_elsewhere(entry, codec, found.trial.stream, decoder, device)
-    folder = out / _folder_name(file.name)
+    folder = out / image_file_name(file.name)
     folder.mkdir(exist_ok=True)
     write_image(folder / "original.png", image)
     write_image(folder / f"{codec.id}.png", decoded.image)
@@ -169,12 +168,6 @@ def _match_one(
         stream=(folder / f"{codec.id}.bin").relative_to(out).as_posix(),
         picture=(folder / f"{codec.id}.png").relative_to(out).as_posix(),
     )
-
-
-def _folder_name(image: str) -> str:
-    """A folder of its own for *image*: what cannot be in a name becomes a dash, and the name's hash follows."""
-    plain = re.sub(r"[^\w.-]+", "-", image)
-    return plain if plain == image else f"{plain}-{hashlib.sha256(image.encode()).hexdigest()[:8]}"
 
 
 def decode_elsewhere(entry: Entry, codec: Codec, stream: Bitstream, decoder: Process, device: str) -> Decoded:

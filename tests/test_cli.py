@@ -196,13 +196,15 @@ def test_an_error_is_one_line(
     assert list(empty.iterdir()) == []
 
 
+def no_space(descriptor: int) -> None:
+    """In place of os.fsync: a full disk."""
+    raise OSError(28, os.strerror(28))
+
+
 def test_a_full_disk_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, picture: Path
 ) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", no_space)
     run = ["run", "--codec", "jpeg", "--dataset", picture, "--metric", "psnr", "--results", tmp_path / "results"]
     assert "No space left on device" in error_of(capsys, *run)
     assert "No space left on device" in error_of(capsys, "compress", picture, tmp_path / "out", "--codec", "jpeg")
@@ -228,11 +230,7 @@ def test_what_cannot_be_written_is_named(
     said(capsys, *run, "--metric", "psnr", "--results", results)
     bd = ["bd", "--anchor", "jpeg", "--metric", "psnr", "--results", results, "--figure"]
     assert "cannot draw x.gif: figures end in .png" in error_of(capsys, *bd, tmp_path / "x.gif")
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", no_space)
     assert f"{tmp_path / 'x.png'}: No space left" in error_of(capsys, *bd, tmp_path / "x.png")
     assert not list(tmp_path.glob("x.*"))
 

@@ -14,6 +14,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.metrics import metric_info
 from hvqbench.report import ReportFiles, ReportSpec, make_report
 from hvqbench.report.figures import file_name
+from hvqbench.report.style import image_file_name
 
 QUICK = ReportSpec(formats=("svg",))
 """For tests of text: two other formats take most of a report's time."""
@@ -149,6 +150,14 @@ def test_no_results_and_unknown_anchors_are_one_line(results: pd.DataFrame, tmp_
 @pytest.mark.parametrize(("text", "name"), [("kodak", "kodak"), ("../my photos", "my-photos"), ("/", "data")])
 def test_file_names_are_safe(text: str, name: str) -> None:
     assert file_name(text) == name
+
+
+def test_images_of_like_names_have_files_of_their_own() -> None:
+    names = ["a-b", "a b", "a,b", "写真"]
+    files = [image_file_name(name) for name in names]
+    assert len({*files}) == len(names)
+    assert (files[0], files[3]) == ("a-b", "写真")
+    assert [file_name(file) for file in files] == files
 
 
 def _row(codec: str, point: float, image: str, size: float) -> dict[str, object]:

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from hvqbench.bench.rows import Row
+from hvqbench.errors import say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,7 @@ def _lines(total: int) -> Advance:
         if monotonic() - last >= PLAIN_INTERVAL_S:
             last = monotonic()
             left = (last - begin) / done * (total - done)
-            sys.stderr.write(f"hvqbench: {done}/{total} rows, {failures} failed, {duration(left)} left ({label})\n")
+            say(f"{done}/{total} rows, {failures} failed, {duration(left)} left ({label})")
 
     return advance
 

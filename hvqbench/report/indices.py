@@ -12,7 +12,7 @@ from hvqbench.analysis.indices import Inspection, codes_table, images_table, ins
 from hvqbench.catalog import load_codec
 from hvqbench.errors import UnavailableError
 from hvqbench.files import atomic_write
-from hvqbench.report.style import COLOURS, WIDTH, file_name, save_figure, style
+from hvqbench.report.style import COLOURS, WIDTH, file_name, image_file_name, save_figure, style
 from hvqbench.report.tables import to_markdown
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
         (out / codec).mkdir(exist_ok=True)
         for file, bits in zip(images, inspection.maps, strict=True):
             figure = bits_figure(file.read(), bits, inspection.factor, inspection.counts.shape[1])
-            written += save_figure(figure, out / codec / file_name(file.name), ["png"])
+            written += save_figure(figure, out / codec / image_file_name(file.name), ["png"])
     drawn = [f"![Use of the codebook]({path.name})" for path in figures if path.suffix == ".png"]
     text = "\n\n".join(["# VQ indices", inspection_text(inspections).rstrip(), *drawn]) + "\n"
     atomic_write(written[0], text.encode())

@@ -10,7 +10,7 @@ import numpy as np
 from hvqbench.errors import HvqbenchError
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import FigureSpec
-from hvqbench.report.style import file_name, looks
+from hvqbench.report.style import file_name, image_file_name, looks
 from hvqbench.report.tables import label
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _bits(spec: FigureSpec, scope: Scope) -> Figures:
     for dataset, codec, inspection, images in _inspections(spec, scope):
         for file, bits in zip(images, inspection.maps, strict=True):
             figure = bits_figure(file.read(), bits, inspection.factor, inspection.counts.shape[1])
-            yield file_name(f"{dataset}-{codec}-{file.name}"), figure
+            yield f"{file_name(f'{dataset}-{codec}')}-{image_file_name(file.name)}", figure
 
 
 KINDS: Mapping[str, Callable[[FigureSpec, Scope], Figures]] = {

@@ -83,7 +83,7 @@ def unpack(data: bytes, fingerprint: bytes, codec: str) -> Container:
         )
     if width * height > MAXIMUM_PIXELS:
         raise BitstreamError(
-            f"{codec}: the header says {width}x{height} pixels, more than {MAXIMUM_PIXELS}; the stream is damaged"
+            f"{codec}: the header says {width}x{height} pixels, above {MAXIMUM_PIXELS}; it is damaged, encode it again"
         )
     stages = 1
     if data[2] & STAGES_FLAG:
