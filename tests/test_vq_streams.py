@@ -1,6 +1,8 @@
 """A stream decodes to the same indices elsewhere: other threads, another process, another precision, a later version.
 
-Streams of record lie in ``tests/streams``. Write them again only when weights or format change on purpose::
+Golden streams lie in ``tests/streams``: of every index model and shape of tokenizer on small committed weights, with
+the indices that they must decode to, and of the shipped codecs, with the digest of theirs. ``record.json`` lists them.
+Write them again only when weights or format change on purpose::
 
     python tests/test_vq_streams.py hypervq hypervq-rvq streams/codecs/rvq-context
 """
@@ -8,20 +10,25 @@ Streams of record lie in ``tests/streams``. Write them again only when weights o
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from hvqbench.adapters.vq import VQCodec
 from hvqbench.catalog import codec_files, load_codec, load_spec
-from hvqbench.codec import Codec
+from hvqbench.vq.container import VERSION
 
 HERE = Path(__file__).parent
 RECORD = HERE / "streams/record.json"
+ENTRIES = json.loads(RECORD.read_text())
 SHIPPED = [name for name in codec_files() if load_spec(name).adapter == "vq"]
 
 
@@ -31,9 +38,11 @@ def photo(height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(astronaut()[:height, :width])
 
 
-def codec_of_record(name: str) -> Codec:
+def codec_of_record(name: str) -> VQCodec:
     """A shipped codec, or a small one by its path below this folder."""
-    return load_codec(str(HERE / name) if "/" in name else name)
+    codec = load_codec(str(HERE / name) if "/" in name else name)
+    assert isinstance(codec, VQCodec)
+    return codec
 
 
 DECODE_ELSEWHERE = """
@@ -91,22 +100,78 @@ def test_shipped_codec(name: str) -> None:
         assert len(stream.data) <= 1.002 * stream.ideal_bits / 8 + 16  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("entry", json.loads(RECORD.read_text()), ids=lambda entry: entry["file"])
-def test_streams_of_record(entry: dict[str, str]) -> None:
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["file"])
+def test_golden_streams(entry: dict[str, Any]) -> None:
     """Format promise: what this version's ancestors wrote still decodes to the same indices, on every platform."""
     codec, data = codec_of_record(entry["codec"]), (RECORD.parent / entry["file"]).read_bytes()
+    indices = codec.decode_indices(data)
     assert codec.digest(data, codec.decode(data)) == entry["digest"]
+    if "indices" in entry:
+        assert indices.tolist() == entry["indices"]
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if "indices" in entry], ids=lambda entry: entry["file"])
+def test_what_a_golden_stream_decodes_to_is_coded_in_the_same_bytes(entry: dict[str, Any]) -> None:
+    codec, data = codec_of_record(entry["codec"]), (RECORD.parent / entry["file"]).read_bytes()
+    assert coded_again(codec, data) == data
+
+
+def test_golden_streams_cover_every_index_model_and_shape_of_tokenizer() -> None:
+    toys = {Path(entry["codec"]).name for entry in ENTRIES if "indices" in entry}
+    kinds = ("fixed", "huffman", "static", "hyperprior")
+    assert toys >= {f"{shape}-{kind}" for shape in ("f16", "rvq", "large", "f8") for kind in kinds}
+    assert toys >= {f"{shape}-context" for shape in ("f16", "rvq", "large")}
+    searching = {name for name in SHIPPED if "search" in load_spec(name).options}  # the decoder knows nothing of it
+    assert {entry["codec"] for entry in ENTRIES if "indices" not in entry} >= set(SHIPPED) - searching
+
+
+def test_the_page_on_the_bitstream_promises_the_version_that_is_written() -> None:
+    page = (HERE.parent / "docs" / "bitstream.md").read_text(encoding="utf-8")
+    versions = re.findall(r"(?:format version|reads version|Format version\*\* is) (\d+)", page)
+    assert len(versions) >= 3
+    assert set(versions) == {str(VERSION)}
+
+
+def coded_again(codec: VQCodec, data: bytes) -> bytes:
+    """The stream of the indices, and of the z, that *data* holds."""
+    from hvqbench.vq.container import pack, unpack
+    from hvqbench.vq.index_models import RangeCoded
+    from hvqbench.vq.range_coder import RangeDecoder
+
+    content = unpack(data, codec.model_fingerprint, codec.id)
+    indices = torch.from_numpy(codec.decode_indices(data)).long()
+    model, side = codec.index_model, None
+    if isinstance(model, RangeCoded):
+        side = model.get_side(RangeDecoder(content.payload), (indices.shape[1], indices.shape[2]))
+    return pack(replace(content, payload=model.code(indices, side).payload), codec.model_fingerprint)
 
 
 def write_record(names: list[str]) -> None:
-    """Replace the streams of these codecs, and leave those of others."""
-    entries = [entry for entry in json.loads(RECORD.read_text()) if entry["codec"] not in names]
+    """Write the streams of these codecs, and leave all others."""
+    from hvqbench.vq.container import Container, pack
+
+    entries: list[dict[str, Any]] = []
     for name in names:
-        for point in (0, 0.05):
-            file, stream = f"{Path(name).name}-{point:g}.vq", codec_of_record(name).encode(photo(240, 320), point)
-            (RECORD.parent / file).write_bytes(stream.data)
-            entries.append({"file": file, "codec": name, "digest": str(stream.digest)})
-    RECORD.write_text(json.dumps(entries, indent=1) + "\n")
+        codec, image = codec_of_record(name), photo(100, 140) if "/" in name else photo(240, 320)
+        if "/" not in name:
+            for point in (0, 0.8):
+                file, stream = f"{name}-{point:g}.vq", codec.encode(image, point)
+                (RECORD.parent / file).write_bytes(stream.data)
+                entries.append({"file": file, "codec": name, "digest": str(stream.digest)})
+            continue
+        # Of these untrained models fixed length is shorter: their own mode is asked for.
+        nearest = codec.tokenizer.quantize(codec.latent(image))
+        for stages in sorted({len(nearest[0]), min(2, len(nearest[0]))}):
+            indices = nearest[0, :stages]
+            side = codec.index_model.side(codec.tokenizer.embed(indices[None]))
+            content = Container(140, 100, 0, codec.index_model.code(indices, side).payload, stages)
+            file, data = f"{Path(name).name}-{stages}.vq", pack(content, codec.model_fingerprint)
+            (RECORD.parent / file).write_bytes(data)
+            entry = {"file": file, "codec": name, "digest": codec.digest(data, image)}
+            entries.append(entry | {"indices": codec.decode_indices(data).tolist()})
+    kept = [entry for entry in ENTRIES if entry["file"] not in {entry["file"] for entry in entries}]
+    lines = ",\n".join(json.dumps(entry) for entry in kept + entries)
+    RECORD.write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":
