@@ -10,7 +10,7 @@ looks between neighbours of which one meets the target and the other does not, u
 point is left between any such two, or :data:`ENCODES` streams were made. A rate that the codec jumps over, as with a
 residual tokenizer where one stage more is sent, is looked for among the codec's other encoders.
 
-A point named ``L`` is the weight of a bit (:mod:`hvqbench.vq.rdo`): any number from 0, searched on a logarithmic scale.
+A point named ``L`` is the weight of a bit (:mod:`hvqbench.vq.choose`): any number from 0, on a logarithmic scale.
 Other codecs are searched over :attr:`Codec.point_range`, and at integers only if their ladder has only integers.
 """
 

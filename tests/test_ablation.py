@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hvqbench import cli
-from hvqbench.analysis.indices import CODES, nearest_indices
+from hvqbench.vq.inspect import CODES, nearest_indices
 from hvqbench.data import load_dataset
 from hvqbench.errors import HvqbenchError
 from hvqbench.training import ablation, evaluation, index_model
@@ -22,7 +22,7 @@ from hvqbench.training.loop import read_config
 from hvqbench.training.photos import Photos, to_tensor
 from hvqbench.training.tokenizer import train_tokenizer
 from hvqbench.training.variants import SPECIFICATION_KEYS, VARIANT_KEYS, read_specification
-from hvqbench.vq.hyperprior import Hyperprior, static_bits
+from hvqbench.vq.models.hyperprior import Hyperprior, static_bits
 from hvqbench.vq.tokenizer import Tokenizer
 from hvqbench.vq.weights import load_weights
 

@@ -240,14 +240,17 @@ def test_keys_of_a_training(title: str, kind: str) -> None:
 
 
 def test_grids_of_the_bitstream() -> None:
-    from hvqbench.vq import container, hyperprior, integer
+    from hvqbench.vq import container
+    from hvqbench.vq import exact as integer
+    from hvqbench.vq import pee
+    from hvqbench.vq.models import hyperprior
 
     text = section(page("bitstream.md"), "Why it decodes elsewhere").translate(
         str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
     )
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+ \| [^|]+) \|$", text, re.MULTILINE))
     assert rows["z"] == f"1 | -{hyperprior.Z_LIMIT} to {hyperprior.Z_LIMIT}"
-    mean, low_high = int(hyperprior.MEAN_LIMIT), hyperprior.LOG_PRECISION_LIMITS
+    mean, low_high = int(pee.MEAN_LIMIT), pee.LOG_PRECISION_LIMITS
     assert rows["μ"] == f"2-{integer.MEAN_BITS} | -{mean} to {mean}"
     assert rows["log 1/σ2"] == f"2-{integer.LOG_PRECISION_BITS} | {low_high[0]:g} to {low_high[1]:g}"
     assert rows["log2(e)/σ2"].startswith(f"2-{integer.PRECISION_BITS} ")

@@ -15,7 +15,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.training import processes
 from hvqbench.training.loop import Run, read_config
 from hvqbench.training.tokenizer import TokenizerTraining, _Trainer, train_tokenizer
-from hvqbench.vq.hyperprior import Hyperprior
+from hvqbench.vq.models.hyperprior import Hyperprior
 from hvqbench.vq.tokenizer import Tokenizer
 
 CONFIG = """

@@ -34,10 +34,10 @@ def influence(before: torch.Tensor, after: torch.Tensor, centre: float, scale: f
 @torch.no_grad()
 def test_networks_reach_as_far_as_they_say(tokenizer: Tokenizer) -> None:
     factor, reach, side = tokenizer.config.factor, tokenizer.reach, 61
-    indices = torch.zeros(1, 1, side, side, dtype=torch.long)
+    indices = torch.zeros(1, side, side, dtype=torch.long)
     other = indices.clone()
-    other[0, 0, 30, 30] = 5
-    out = influence(tokenizer.decode(indices), tokenizer.decode(other), 30, factor)
+    other[0, 30, 30] = 5
+    out = influence(tokenizer.decode([indices]), tokenizer.decode([other]), 30, factor)
     image = torch.rand(1, 3, factor * side, factor * side, dtype=torch.double)
     into = 0
     for corner in (0, factor - 1):  # of the patch of position 30
@@ -50,12 +50,12 @@ def test_networks_reach_as_far_as_they_say(tokenizer: Tokenizer) -> None:
 @torch.no_grad()
 def test_tiles_give_what_the_whole_gives(tokenizer: Tokenizer) -> None:
     factor = tokenizer.config.factor
-    indices = torch.randint(16, (1, 1, 40, 23))
-    whole = tokenizer.decode(indices)
+    indices = torch.randint(16, (1, 40, 23))
+    whole = tokenizer.decode([indices])
     for window in windows(tokenizer, (40, 23), 10 * factor):
         rows, columns = (slice(part.start * factor, part.stop * factor) for part in window.kept)
         top, left = (part.start * factor for part in window.inner)
-        piece = tokenizer.decode(indices[..., *window.seen])[..., top:, left:]
+        piece = tokenizer.decode([indices[..., *window.seen]])[..., top:, left:]
         expected = whole[..., rows, columns]
         assert torch.allclose(piece[..., : expected.shape[-2], : expected.shape[-1]], expected, atol=1e-9)
 

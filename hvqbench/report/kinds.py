@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from hvqbench.analysis.indices import Inspection
     from hvqbench.data import ImageFile
+    from hvqbench.vq.inspect import Inspection
 
 Figures = Iterator[tuple[str, "Figure"]]
 
@@ -119,7 +119,7 @@ def _bits(spec: FigureSpec, scope: Scope) -> Figures:
 
     for dataset, codec, inspection, images in _inspections(spec, scope):
         for file, bits in zip(images, inspection.maps, strict=True):
-            figure = bits_figure(file.read(), bits, inspection.factor, inspection.counts.shape[1])
+            figure = bits_figure(file.read(), bits, inspection)
             yield f"{file_name(f'{dataset}-{codec}')}-{image_file_name(file.name)}", figure
 
 
@@ -146,9 +146,9 @@ def speeds(calls: pd.DataFrame) -> pd.DataFrame:
 def _inspections(spec: FigureSpec, scope: Scope) -> Iterator[tuple[str, str, Inspection, list[ImageFile]]]:
     """The VQ codecs' indices, by running them: no row of the results has these."""
     from hvqbench.adapters.vq import VQCodec
-    from hvqbench.analysis.indices import inspect_codec
     from hvqbench.catalog import load_codec
     from hvqbench.data import load_dataset
+    from hvqbench.vq.inspect import inspect_codec
 
     for dataset in scope.datasets:
         for name in scope.codecs:

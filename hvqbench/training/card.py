@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hvqbench.analysis.indices import perplexity
 from hvqbench.training import processes
 from hvqbench.training.evaluation import ideal_bits, reconstruction
+from hvqbench.vq.inspect import perplexity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hvqbench.data import ImageFile
     from hvqbench.training.loop import Run
     from hvqbench.vq.base import BaseTokenizer
-    from hvqbench.vq.hyperprior import Hyperprior
+    from hvqbench.vq.models.hyperprior import Hyperprior
 
 
 def write_card(run: Run, title: str, settings: Any, data: Path, device: str, facts: dict[str, str]) -> None:

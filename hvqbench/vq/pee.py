@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from hvqbench.vq.distance import full, squared_distances
 
+LOG_PRECISION_LIMITS = (-6.0, 5.0)
+MEAN_LIMIT = 16.0
 RateMode = Literal["hard", "ste", "soft"]
 """How the gradient of a code length reaches the encoder, see :func:`code_length`."""
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.base import BaseTokenizer
+from hvqbench.vq.base import BaseTokenizer, stage_grids
 from hvqbench.vq.weights import load_weights, save_weights
 
 TOKENIZER_FILE = "tokenizer.safetensors"
@@ -158,6 +158,7 @@ class Tokenizer(BaseTokenizer):
     def __init__(self, config: TokenizerConfig, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.config, self.autoencoder = config, autoencoder
+        self.factor, self.grids = config.factor, stage_grids(config.factor, config.stages)
         level = autoencoder.config.level(config.factor)
         inner, outer = autoencoder.config.encoder_widths[level], autoencoder.config.decoder_widths[level]
         blocks = [ResidualBlock(inner) for _ in range(config.encoder_blocks)]
@@ -184,9 +185,9 @@ class Tokenizer(BaseTokenizer):
         factor = self.config.factor
         return self.enter(self.autoencoder.encode(image, {factor: len(image)})[factor])
 
-    def paint(self, embedding: Tensor) -> Tensor:
-        """Embeddings B×D×h×w to the image B×3×H×W, about [-1, 1]."""
-        return self.autoencoder.decode({self.config.factor: self.leave(embedding)})
+    def paint(self, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
+        """The embeddings of the first stages, each B×D×h×w, to the image B×3×H×W, about [-1, 1]."""
+        return self.autoencoder.decode({self.config.factor: self.leave(torch.stack(list(embeddings)).sum(0))})
 
     def save(self, path: Path, autoencoder: Path) -> None:
         """Write what is the tokenizer's own (fp16; codebooks in fp32, because their digits decide indices).

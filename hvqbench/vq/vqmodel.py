@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.base import BaseTokenizer
+from hvqbench.vq.base import BaseTokenizer, stage_grids
 from hvqbench.vq.hub import Source, first_line
-from hvqbench.vq.tokenizer import TokenizerConfig, sha256
+from hvqbench.vq.tokenizer import sha256
 
 MAX_DIM = 256
 """Up to here the coder's logits are exact sums, whatever the entries within ±8 are (:mod:`hvqbench.vq.integer`)."""
@@ -49,20 +50,21 @@ class VQModelTokenizer(BaseTokenizer):
                 "choose a model with a smaller vq_embed_dim"
             )
         self.model, self.digest = model, digest
-        self.config = TokenizerConfig(2 ** (len(model.config.block_out_channels) - 1), *entries.shape)
-        self.scale = 2.0 ** (3 - int(entries.abs().max().frexp().exponent))
+        self.factor = 2 ** (len(model.config.block_out_channels) - 1)
+        self.grids = stage_grids(self.factor, 1)
+        self.scale = coding_scale(entries)
         self.register_buffer("codebooks", (entries * self.scale)[None])
 
     def encode(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        if height % self.config.factor or width % self.config.factor:
+        if height % self.factor or width % self.factor:
             # diffusers would leave out the rest without a word.
-            raise HvqbenchError(f"{width}x{height} pixels are no multiples of {self.config.factor}; pad or crop them")
+            raise HvqbenchError(f"{width}x{height} pixels are no multiples of {self.factor}; pad or crop them")
         return self.model.encode(image).latents * self.scale
 
-    def paint(self, embedding: Tensor) -> Tensor:
+    def paint(self, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
         # Not by VQModel.decode: what its force_not_quantize takes, latents or indices, depends on the model.
-        entries = embedding / self.scale
+        entries = embeddings[0] / self.scale
         spatial = entries if self.model.config.norm_type == "spatial" else None
         return self.model.decoder(self.model.post_quant_conv(entries), spatial)
 
@@ -86,3 +88,8 @@ class VQModelTokenizer(BaseTokenizer):
             raise HvqbenchError(f"{weights} lacks {info['missing_keys'][0]}, which {config} asks for; fetch both again")
         digest = hashlib.sha256(f"{sha256(config)} {sha256(weights)}".encode()).hexdigest()
         return cls(model, digest).eval()
+
+
+def coding_scale(entries: Tensor) -> float:
+    """The power of two by which a codebook's largest entry comes to lie in [4, 8)."""
+    return 2.0 ** (3 - int(entries.abs().max().frexp().exponent))

@@ -2,28 +2,28 @@
 
 z has a quarter of the latent's resolution and few channels, because every one of its bits must pay for itself. Its
 prior is a discretised logistic per channel. H-synthesis is built of convolutions, ReLUs and pixel shuffles only, so
-that :mod:`hvqbench.vq.integer` can evaluate it exactly in integers.
+that :mod:`hvqbench.vq.exact` can evaluate it exactly in integers (:mod:`hvqbench.vq.models.hyperprior_coding`).
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hvqbench.vq.distance import embed
-from hvqbench.vq.pee import RateMode, code_length, index_bits
+from hvqbench.vq.base import entries
+from hvqbench.vq.pee import LOG_PRECISION_LIMITS, MEAN_LIMIT, RateMode, code_length, index_bits
 from hvqbench.vq.weights import load_weights, save_weights
 
 Z_LIMIT = 31
 """z is clamped to [-Z_LIMIT, Z_LIMIT]."""
-LOG_PRECISION_LIMITS = (-6.0, 5.0)
-MEAN_LIMIT = 16.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class HyperpriorConfig:
 
     ``context`` adds a two-pass checkerboard per stage (He et al., CVPR 2021, arXiv 2103.15306). ``head`` is ``anchor``
     (the PEE) or ``free``, a K-way linear classifier that serves as its ablation only; ``bias`` says whether b_k is
-    learned or stays 0.
+    learned or stays 0. ``given`` channels are known at every position before anything is sent, as a coarser grid is.
     """
 
     dim: int = 16
@@ -43,14 +43,15 @@ class HyperpriorConfig:
     context: bool = False
     head: str = "anchor"
     bias: bool = True
+    given: int = 0
 
 
 class Context(nn.Module):
     """Update of one stage's (mu, log 1/sigma^2) from what the decoder already knows around each position."""
 
-    def __init__(self, dim: int, width: int) -> None:
+    def __init__(self, dim: int, width: int, given: int = 0) -> None:
         super().__init__()
-        self.known = nn.Conv2d(dim + 1, width, 5, padding=2)
+        self.known = nn.Conv2d(dim + 1 + given, width, 5, padding=2)
         self.features = nn.Conv2d(width, width, 1)
         self.hidden = nn.Conv2d(width, width, 1)
         self.out = nn.Conv2d(width, 2 * dim, 1)
@@ -58,7 +59,7 @@ class Context(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        """Features B×W×h×w and known embeddings with their mask B×(D+1)×h×w to an update B×2D×h×w."""
+        """Features B×W×h×w and what is known (:func:`with_mask`) to an update B×2D×h×w."""
         hidden = functional.relu(self.known(known) + self.features(features))
         return self.out(functional.relu(self.hidden(hidden)))
 
@@ -96,8 +97,8 @@ class Hyperprior(nn.Module):
         self.head = nn.Conv2d(width, 2 * dim * config.stages, 3, padding=1)
         nn.init.normal_(self.head.weight, std=1e-2)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        if config.context:
-            self.context = nn.ModuleList(Context(dim, width) for _ in range(config.stages))
+        if config.context or config.given:
+            self.context = nn.ModuleList(Context(dim, width, config.given) for _ in range(config.stages))
         if config.head == "free":
             self.free = nn.ModuleList(nn.Conv2d(width, config.codewords, 1) for _ in range(config.stages))
         self.z_mean = nn.Parameter(torch.zeros(config.z_channels))
@@ -165,12 +166,13 @@ class Hyperprior(nn.Module):
 
     def forward(
         self,
-        latent: Tensor,
+        latent: Tensor | None,
         indices: Tensor,
         codebooks: Tensor,
         mode: RateMode = "hard",
         temperature: float = 0.1,
         kept: Tensor | None = None,
+        given: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Bits of the indices (S×N, stage by stage) and of z (in all).
 
@@ -182,7 +184,7 @@ class Hyperprior(nn.Module):
         Parameters
         ----------
         latent
-            B×D×h×w, before quantization.
+            B×D×h×w, before quantization, for the gradient that reaches it; without one, of *indices* alone.
         indices
             B×S×h×w (int64), S at most ``stages``.
         codebooks
@@ -192,18 +194,21 @@ class Hyperprior(nn.Module):
         kept
             The positions (of B·h·w, row by row) whose bits are computed; all by default. A large codebook makes the
             bits of one position dear, and a sample of them from many images teaches more than all of them from few.
+        given
+            What is known before (B×C×h×w), of ``config.given`` channels.
         """
         codebooks = codebooks.detach()
         only: Tensor | slice = slice(None) if kept is None else kept
-        entries = embed(indices, codebooks)
-        embedding = torch.stack(entries).sum(0)
+        stages = [entries(*stage) for stage in zip(indices.unbind(1), codebooks, strict=False)]
+        embedding = torch.stack(stages).sum(0)
+        latent = embedding if latent is None else latent
         z = self.analyse(latent + (embedding - latent).detach())
         rounded = z + (z.round() - z).detach()
         z_bits = self.z_bits(z + torch.rand_like(z) - 0.5 if self.training else rounded).sum()
         features, base = self.synthesise(rounded, (latent.shape[-2], latent.shape[-1]))
         bits, decoded = [], torch.zeros_like(latent)
-        for stage, sent in enumerate(entries):
-            mean, log_precision = self._stage(stage, features, base, decoded, sent)
+        for stage, sent in enumerate(stages):
+            mean, log_precision = self._stage(stage, features, base, decoded, sent, given)
             target = indices[:, stage].flatten()[only]
             if self.config.head == "free":
                 bits.append(index_bits(rows(self.free[stage](features))[only], target))
@@ -215,18 +220,19 @@ class Hyperprior(nn.Module):
         return torch.stack(bits), z_bits
 
     def _stage(
-        self, stage: int, features: Tensor, base: Tensor, decoded: Tensor, entries: Tensor
+        self, stage: int, features: Tensor, base: Tensor, decoded: Tensor, sent: Tensor, given: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Both passes of a stage at once, which training can do because it knows all *entries*."""
+        """Both passes of a stage at once, which training can do because it knows all that is *sent*."""
         size = 2 * self.config.dim
         parameters = base[:, size * stage : size * (stage + 1)]
+        before = parameters
+        if self.config.given or (self.config.context and stage):  # else in the very first pass nothing is known
+            before = parameters + self.context[stage](features, with_mask(decoded, sent, None, given))
         if self.config.context:
-            context, first = self.context[stage], first_pass((base.shape[-2], base.shape[-1]), base.device)
-            # In the very first pass nothing is known.
-            before = parameters + context(features, with_mask(decoded, entries, None)) if stage else parameters
-            after = parameters + context(features, with_mask(decoded, entries, first))
-            parameters = torch.where(first, before, after)
-        return self.shifted(parameters, decoded)
+            first = first_pass((base.shape[-2], base.shape[-1]), base.device)
+            after = parameters + self.context[stage](features, with_mask(decoded, sent, first, given))
+            before = torch.where(first, before, after)
+        return self.shifted(before, decoded)
 
     def z_frequencies(self) -> Tensor:
         """Integer frequencies of z's values -Z_LIMIT … Z_LIMIT per channel (C×(2·Z_LIMIT+1), int64), for the coder."""
@@ -235,21 +241,30 @@ class Hyperprior(nn.Module):
             bits = self.z_bits(values.expand(len(self.z_mean), 1, -1))[:, 0]
         return (torch.exp2(-bits.double()) * 2**20).round().clamp_min(1).long()
 
-    def save(self, path: Path, tokenizer: str) -> None:
-        """Write weights (fp16, but fp32 for the few that set probabilities) for the tokenizer with that digest."""
+    def tensors(self) -> dict[str, Tensor]:
+        """What is stored: weights (fp16, but fp32 for the few that set probabilities), and z's integer frequencies."""
         precise = {"z_mean", "z_log_scale", "bias"}
         tensors = {name: t if name in precise else t.half() for name, t in self.state_dict().items()}
-        tensors["z_frequencies"] = self.z_frequencies()
-        save_weights(path, tensors, {"hyperprior": json.dumps(asdict(self.config)), "tokenizer": tokenizer})
+        return tensors | {"z_frequencies": self.z_frequencies()}
+
+    @classmethod
+    def of_tensors(cls, config: Mapping[str, Any], tensors: dict[str, Tensor]) -> tuple[Hyperprior, Tensor]:
+        """The networks, and z's integer frequencies, from what was stored."""
+        frequencies = tensors.pop("z_frequencies")
+        model = cls(HyperpriorConfig(**config))
+        model.load_state_dict({name: t.float() for name, t in tensors.items()})
+        return model.eval(), frequencies
+
+    def save(self, path: Path, tokenizer: str) -> None:
+        """Write weights for the tokenizer with that digest."""
+        metadata = {"hyperprior": json.dumps(asdict(self.config)), "tokenizer": tokenizer}
+        save_weights(path, self.tensors(), metadata)
 
     @classmethod
     def load(cls, path: Path) -> tuple[Hyperprior, Tensor, str]:
         """The networks, z's integer frequencies, and the digest of the tokenizer that they belong to."""
         tensors, metadata = load_weights(path, "hyperprior", "tokenizer")
-        frequencies = tensors.pop("z_frequencies")
-        model = cls(HyperpriorConfig(**json.loads(metadata["hyperprior"])))
-        model.load_state_dict({name: t.float() for name, t in tensors.items()})
-        return model.eval(), frequencies, metadata["tokenizer"]
+        return *cls.of_tensors(json.loads(metadata["hyperprior"]), tensors), metadata["tokenizer"]
 
 
 def rows(values: Tensor) -> Tensor:
@@ -263,23 +278,11 @@ def first_pass(size: tuple[int, int], device: torch.device | str = "cpu") -> Ten
     return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % 2 == 0
 
 
-def with_mask(decoded: Tensor, entries: Tensor, known: Tensor | None) -> Tensor:
-    """What :class:`Context` sees: B×(D+1)×h×w.
+def with_mask(decoded: Tensor, sent: Tensor, known: Tensor | None, given: Tensor | None = None) -> Tensor:
+    """What :class:`Context` sees: B×(D+1)×h×w, and below it what is *given* before (B×C×h×w).
 
-    The embedding known at each position (*decoded*, from the stages before, plus this stage's *entries* where *known*,
-    a bool h×w, is True), and below it the mask of those positions; *known* is None before a stage's first pass.
+    The embedding known at each position (*decoded*, from the stages before, plus what this stage has *sent* where
+    *known*, a bool h×w, is True), and below it the mask of those positions; *known* is None before the first pass.
     """
     mask = torch.zeros_like(decoded[:, :1]) if known is None else known.to(decoded).expand_as(decoded[:, :1])
-    return torch.cat([decoded + entries * mask, mask], 1)
-
-
-def log_frequencies(counts: Tensor) -> Tensor:
-    """Natural logarithm of relative frequencies from counts (…×K), each count raised by one."""
-    counts = counts.double() + 1
-    return (counts / counts.sum(-1, keepdim=True)).log().float()
-
-
-def static_bits(counts: Tensor, indices: Tensor) -> Tensor:
-    """Ideal code length in bits of *indices* B×S×h×w under the relative frequencies of *counts* S×K."""
-    costs = -log_frequencies(counts) / math.log(2)
-    return torch.stack([costs[stage][indices[:, stage]] for stage in range(indices.shape[1])], 1)
+    return torch.cat([decoded + sent * mask, mask, *([] if given is None else [given])], 1)

@@ -1,4 +1,4 @@
-"""The path from z to the coder's frequencies, in integers only.
+"""Integer primitives of index models: everything between what is sent and the coder's frequencies, without rounding.
 
 Encoder and decoder must build the same frequencies on every machine, thread count and device, or the range decoder
 loses its way without noticing. Floating-point networks cannot promise that: the order of a sum changes its last digit
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.hyperprior import LOG_PRECISION_LIMITS, MEAN_LIMIT, Z_LIMIT, Context, Hyperprior
+from hvqbench.vq.pee import LOG_PRECISION_LIMITS, MEAN_LIMIT
 
 ACTIVATION_BITS, ACTIVATION_MAX = 10, 2**16 - 1
 WEIGHT_MAX = 2**15 - 1
@@ -91,13 +91,13 @@ class IntegerConvolution:
         return self.matrix.matmul(columns).add_(self.offset).mul_(self.factor).add_(0.5).floor_()
 
 
-class IntegerSynthesis:
-    """H-synthesis: z to features (W×h·w) and to mu and log 1/sigma^2 of every stage (S·2D×h·w), row by row."""
+class IntegerNetwork:
+    """Convolutions, ReLUs and pixel shuffles in a row, of integers up to *input_max* to activations on their grid."""
 
-    def __init__(self, model: Hyperprior) -> None:
+    def __init__(self, layers: nn.Sequential, input_max: float) -> None:
         self.layers: list[IntegerConvolution | int] = []
-        bits, largest = 0, float(Z_LIMIT)
-        for layer in model.synthesis:
+        bits, largest = 0, input_max
+        for layer in layers:
             if isinstance(layer, nn.Conv2d):
                 self.layers.append(IntegerConvolution(layer, bits, largest, ACTIVATION_BITS))
                 bits, largest = ACTIVATION_BITS, ACTIVATION_MAX
@@ -105,33 +105,40 @@ class IntegerSynthesis:
                 self.layers.append(layer.upscale_factor)
             elif not isinstance(layer, nn.ReLU):
                 raise TypeError(f"{type(layer).__name__} has no exact integer form")
-        grids = _parameter_bits(model.config.dim) * model.config.stages
-        self.head = IntegerConvolution(model.head, bits, largest, grids)
 
-    def __call__(self, z: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        x = z.double()
+    def __call__(self, x: Tensor) -> Tensor:
+        """C×h×w (float64) to O×h'×w'."""
         for layer in self.layers:
             # ReLU may move in front of a pixel shuffle: the shuffle only reorders.
             x = functional.pixel_shuffle(x, layer) if isinstance(layer, int) else layer(x).clamp_(0, ACTIVATION_MAX)
-        height, width = size
-        features, parameters = (out[:, :height, :width].flatten(1) for out in (x, self.head(x)))
-        return features, parameters
+        return x
 
 
 class IntegerContext:
-    """One stage's :class:`~hvqbench.vq.hyperprior.Context`; *largest* bounds the known embeddings on their grid."""
+    """Update of (mu, log 1/sigma^2) from the embeddings known around each position, in integers.
 
-    def __init__(self, context: Context, largest: float) -> None:
-        features, bits = (ACTIVATION_BITS, ACTIVATION_MAX), ACTIVATION_BITS
-        self.known = IntegerConvolution(context.known, ANCHOR_BITS, max(largest, 2**ANCHOR_BITS), bits)
-        self.features = IntegerConvolution(context.features, *features, bits)
-        self.hidden = IntegerConvolution(context.hidden, *features, bits)
-        self.out = IntegerConvolution(context.out, *features, _parameter_bits(context.out.out_channels // 2))
+    Parameters
+    ----------
+    known, features, hidden, out
+        The convolutions of :class:`hvqbench.vq.models.hyperprior.Context`: of what is known, of the features of
+        H-synthesis, of their sum after its ReLU, and to the update.
+    largest
+        Bounds the known embeddings on their grid.
+    """
+
+    def __init__(
+        self, known: nn.Conv2d, features: nn.Conv2d, hidden: nn.Conv2d, out: nn.Conv2d, largest: float
+    ) -> None:
+        activations, bits = (ACTIVATION_BITS, ACTIVATION_MAX), ACTIVATION_BITS
+        self.known = IntegerConvolution(known, ANCHOR_BITS, max(largest, 2**ANCHOR_BITS), bits)
+        self.features = IntegerConvolution(features, *activations, bits)
+        self.hidden = IntegerConvolution(hidden, *activations, bits)
+        self.out = IntegerConvolution(out, *activations, parameter_bits(out.out_channels // 2))
 
     def __call__(self, features: Tensor, known: Tensor, positions: Tensor) -> Tensor:
         """The update (2D×n) of the parameters at *positions* (n).
 
-        *features* is W×h·w; *known* is (D+1)×h×w, embeddings and their mask, both on the anchors' grid.
+        *features* is W×h·w; *known* is C×h×w, embeddings and their mask, both on the anchors' grid.
         """
         seen = self.known.product(self.known.columns(known)[:, positions])
         x = seen.add_(self.features.product(features[:, positions])).clamp_(0, ACTIVATION_MAX)
@@ -184,7 +191,8 @@ def _power_of_two(logits: Tensor) -> Tensor:
     return bits.bitwise_left_shift_(mantissa_bits - EXPONENT_BITS).view(torch.float64)
 
 
-def _parameter_bits(dim: int) -> list[int]:
+def parameter_bits(dim: int) -> list[int]:
+    """The grids of mu and log 1/sigma^2, *dim* each."""
     return [MEAN_BITS] * dim + [LOG_PRECISION_BITS] * dim
 
 

@@ -10,10 +10,8 @@ import torch
 from torch import nn
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq import integer
-from hvqbench.vq.hyperprior import LOG_PRECISION_LIMITS, Context, Hyperprior, HyperpriorConfig, first_pass, with_mask
-from hvqbench.vq.hyperprior_coder import HyperpriorModel
-from hvqbench.vq.integer import (
+from hvqbench.vq import exact
+from hvqbench.vq.exact import (
     ANCHOR_BITS,
     EXPONENT_BITS,
     LARGEST_EXPONENT,
@@ -23,9 +21,11 @@ from hvqbench.vq.integer import (
     IntegerContext,
     IntegerConvolution,
     IntegerPEE,
-    IntegerSynthesis,
 )
-from hvqbench.vq.pee import anchor_logits
+from hvqbench.vq.layout import Layout
+from hvqbench.vq.models.hyperprior import Context, Hyperprior, HyperpriorConfig, first_pass, with_mask
+from hvqbench.vq.models.hyperprior_coding import ExactHyperprior, HyperpriorModel
+from hvqbench.vq.pee import LOG_PRECISION_LIMITS, anchor_logits
 from hvqbench.vq.tokenizer import Tokenizer
 
 K, D, N = 64, 6, 50
@@ -55,6 +55,15 @@ def model() -> Hyperprior:
             context.out.weight.normal_(std=0.3)
             context.out.bias.normal_(std=0.3)  # type: ignore[union-attr]
     return model.requires_grad_(False)
+
+
+def exact_of(model: Hyperprior) -> ExactHyperprior:
+    codebooks = torch.zeros(model.config.stages, model.config.codewords, model.config.dim)
+    return ExactHyperprior(model, model.z_frequencies(), list(codebooks))
+
+
+def integer_context(context: Context) -> IntegerContext:
+    return IntegerContext(context.known, context.features, context.hidden, context.out, 800)
 
 
 def test_weights_give_the_same_probabilities(position: tuple[torch.Tensor, ...]) -> None:
@@ -124,7 +133,7 @@ def test_a_convolution_that_could_round_is_refused() -> None:
 
 def test_synthesis_follows_the_network_and_no_channel_order(model: Hyperprior) -> None:
     z, size = torch.randint(-9, 10, (3, 4, 5)), (14, 19)
-    features, parameters = IntegerSynthesis(model)(z, size)
+    features, parameters = exact_of(model).parameters(z, size)
     expected_features, expected = model.synthesise(z[None].float(), size)
     assert torch.equal(parameters, parameters.round())
     assert parameters.shape == (4 * D, 14 * 19)
@@ -132,14 +141,14 @@ def test_synthesis_follows_the_network_and_no_channel_order(model: Hyperprior) -
     difference = (parameters / 2.0**grids - expected[0].flatten(1)).abs()
     assert float(difference.max()) < 0.03
     assert float(expected.std()) > 0.3  # the comparison is not between constants
-    assert float((features / 2**integer.ACTIVATION_BITS - expected_features[0].flatten(1)).abs().max()) < 0.01
+    assert float((features / 2**exact.ACTIVATION_BITS - expected_features[0].flatten(1)).abs().max()) < 0.01
 
     order = torch.randperm(16)
     first, second = model.synthesis[0], model.synthesis[2]
     first.weight.copy_(first.weight[order])  # type: ignore[index, operator, union-attr]
     first.bias.copy_(first.bias[order])  # type: ignore[index, operator, union-attr]
     second.weight.copy_(second.weight[:, order])  # type: ignore[index, operator, union-attr]
-    assert torch.equal(parameters, IntegerSynthesis(model)(z, size)[1])
+    assert torch.equal(parameters, exact_of(model).parameters(z, size)[1])
 
 
 def test_context_follows_the_network_at_any_positions(model: Hyperprior) -> None:
@@ -153,7 +162,7 @@ def test_context_follows_the_network_at_any_positions(model: Hyperprior) -> None
     known = with_mask(decoded, entries, first)
     expected = context(features, known)[0].flatten(1)
     positions = (~first).flatten().nonzero()[:, 0]
-    exact = IntegerContext(context, 800)
+    exact = integer_context(context)
     inputs = features[0].flatten(1).double() * 2**10, known[0].double() * 2**ANCHOR_BITS
     update = exact(*inputs, positions)
     assert update.shape == (2 * D, len(positions))
@@ -165,7 +174,7 @@ def test_context_follows_the_network_at_any_positions(model: Hyperprior) -> None
     assert torch.equal(exact(*inputs, positions[5:6]), update[:, 5:6])
     order = torch.randperm(D + 1)
     context.known.weight.copy_(context.known.weight[:, order])
-    assert torch.equal(IntegerContext(context, 800)(inputs[0], inputs[1][order], positions), update)
+    assert torch.equal(integer_context(context)(inputs[0], inputs[1][order], positions), update)
 
 
 @pytest.mark.parametrize("family", ["tiny", "rvq", "large"])
@@ -174,12 +183,14 @@ def test_coded_bits_are_those_of_the_float_model(vq_catalog: Path, family: str, 
     """All of it at once: z, every stage and every pass, for the same latent and indices."""
     folder = vq_catalog / "codecs/tokenizers" / family
     tokenizer = Tokenizer.load(folder / "tokenizer.safetensors")
-    coder = HyperpriorModel(folder / f"{name}.safetensors", tokenizer)
+    coder = HyperpriorModel.load(folder / f"{name}.safetensors", tokenizer)
+    model = Hyperprior.load(folder / f"{name}.safetensors")[0]
     latent = 0.5 * torch.randn(1, tokenizer.config.dim, 21, 30, generator=torch.Generator().manual_seed(0))
     indices = tokenizer.quantize(latent)
     with torch.no_grad():
-        index_bits, z_bits = coder.model(latent, indices, tokenizer.codebooks)
-    ideal = coder.code(indices[0], coder.side(tokenizer.embed(indices))).ideal_bits
+        index_bits, z_bits = model(latent, torch.stack(indices, 1), tokenizer.codebooks)
+    layout, maps = Layout.of(tokenizer, 21 * 16, 30 * 16), [part[0] for part in indices]
+    ideal = coder.code(layout, maps, coder.side(tokenizer.embed(indices))).ideal_bits
     assert ideal["z"] == pytest.approx(float(z_bits), rel=0.002)
     assert ideal["indices"] == pytest.approx(float(index_bits.sum()), rel=0.005)
     assert float(index_bits.sum()) > 100
@@ -189,10 +200,11 @@ def test_coded_bits_are_those_of_the_float_model(vq_catalog: Path, family: str, 
 def test_blocks_leave_no_trace_in_the_bytes(vq_catalog: Path, name: str) -> None:
     folder = vq_catalog / "codecs/tokenizers/rvq"
     tokenizer = Tokenizer.load(folder / "tokenizer.safetensors")
-    coder = HyperpriorModel(folder / f"{name}.safetensors", tokenizer)
+    coder = HyperpriorModel.load(folder / f"{name}.safetensors", tokenizer)
     latent = 0.5 * torch.randn(1, 5, 11, 13, generator=torch.Generator().manual_seed(0))
-    indices, side = tokenizer.quantize(latent)[0], coder.side(latent)
-    whole = coder.code(indices, side).payload
-    coder.block = 7
-    assert coder.code(indices, side).payload == whole
-    assert torch.equal(coder.decode(whole, (11, 13), 3), indices)
+    layout = Layout.of(tokenizer, 11 * 16, 13 * 16)
+    maps, side = [part[0] for part in tokenizer.quantize(latent)], coder.side([latent])
+    whole = coder.code(layout, maps, side).payload
+    coder.parts[0].block = 7
+    assert coder.code(layout, maps, side).payload == whole
+    assert all(torch.equal(*pair) for pair in zip(coder.decode(layout, whole), maps, strict=True))

@@ -12,24 +12,25 @@ import torch
 from PIL import Image
 
 from hvqbench import cli
-from hvqbench.analysis.indices import (
+from hvqbench.catalog import load_codec
+from hvqbench.data import Dataset, load_dataset
+from hvqbench.errors import HvqbenchError
+from hvqbench.report.indices import bits_figure
+from hvqbench.vq.inspect import (
     CODES,
     Inspection,
     adaptive_bits,
     coded_bits,
     codes_table,
     entropy,
+    grid_counts,
     inspect_codec,
     nearest_indices,
     perplexity,
-    stage_counts,
     usage_table,
 )
-from hvqbench.catalog import load_codec
-from hvqbench.data import Dataset, load_dataset
-from hvqbench.errors import HvqbenchError
-from hvqbench.report.indices import bits_figure
-from hvqbench.vq.hyperprior import static_bits
+from hvqbench.vq.layout import ABSENT, Layout
+from hvqbench.vq.models.static import static_bits
 from hvqbench.vq.weights import load_weights
 
 MODELS = ("hyperprior", "context", "static", "huffman", "fixed")
@@ -61,9 +62,9 @@ def inspected(catalog: Path, name: str, images: Dataset) -> Inspection:
 
 
 def test_counts_entropy_perplexity() -> None:
-    indices = torch.tensor([[[[0, 1], [1, 3]], [[2, 2], [2, 2]]]])
-    counts = stage_counts(indices, 4)
-    assert counts.tolist() == [[1, 2, 0, 1], [0, 0, 4, 0]]
+    maps = [torch.tensor([[[0, 1], [1, 3]]]), torch.tensor([[[2, 2], [2, ABSENT]]])]
+    counts = grid_counts(maps, [4, 3])
+    assert [part.tolist() for part in counts] == [[1, 2, 0, 1], [0, 0, 3]]
     assert entropy(counts[0]) == pytest.approx(1.5)
     assert perplexity(counts[0]) == pytest.approx(2**1.5)
     assert perplexity(counts[1]) == 1
@@ -80,10 +81,8 @@ def test_adaptive_bits_are_those_of_a_model_that_learns_index_by_index(known: bo
     for index in indices:
         bits -= math.log2(seen[index] / seen.sum())
         seen[index] += 1
-    counts = torch.tensor(np.bincount(indices, minlength=codewords))[None]
-    assert adaptive_bits(counts, torch.tensor(frequencies)[None]) == pytest.approx(bits)
-    two = adaptive_bits(counts.expand(2, -1), torch.tensor(frequencies).expand(2, -1))
-    assert two == pytest.approx(2 * bits)
+    counts = torch.tensor(np.bincount(indices, minlength=codewords))
+    assert adaptive_bits(counts, torch.tensor(frequencies)) == pytest.approx(bits)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -91,17 +90,17 @@ def test_adaptive_bits_are_those_of_a_model_that_learns_index_by_index(known: bo
 def test_bits_are_those_that_the_codec_codes_with(vq_catalog: Path, images: Dataset, family: str, kind: str) -> None:
     codec = codec_of(vq_catalog, f"{family}-{kind}")
     image = images.images[1].read()
-    indices = torch.from_numpy(codec.decode_indices(codec.encode(image, 0).data)).long()
-    embedding = codec.tokenizer.embed(indices[None])
-    bits, z = coded_bits(codec.index_model, embedding, indices)
-    assert bits.shape == indices.shape == (3 if family == "rvq" else 1, 5, 6)
-    side = codec.index_model.side(embedding)
+    indices = [torch.from_numpy(part).long() for part in codec.decode_indices(codec.encode(image, 0).data)]
+    side = codec.index_model.side(codec.tokenizer.embed([part[None] for part in indices]))
+    layout = Layout.of(codec.tokenizer, *image.shape[:2])
+    bits, z = coded_bits(codec.index_model, layout, indices, side)
+    assert [part.shape for part in bits] == (3 if family == "rvq" else 1) * [(5, 6)]
     for stages in range(1, len(indices) + 1):
-        coded = codec.index_model.code(indices[:stages], side)
-        assert z == coded.ideal_bits.get("z", 0)
-        length = z + float(bits[:stages].sum())
+        coded = codec.index_model.code(layout.first(stages), indices[:stages], side)
+        assert z == pytest.approx(coded.ideal_bits.get("z", 0))
+        length = z + sum(float(part.sum()) for part in bits[:stages])
         if kind == "fixed":
-            length = indices[:stages].numel() * math.ceil(math.log2(codec.tokenizer.config.codewords))
+            length = stages * 30 * math.ceil(math.log2(codec.tokenizer.config.codewords))
         if kind in ("hyperprior", "context", "static"):
             assert length == pytest.approx(sum(coded.ideal_bits.values()))
         # Trailing zero bytes are dropped, so a lucky payload is a little shorter than its information.
@@ -115,10 +114,12 @@ def test_bits_of_a_position_are_those_of_its_index(vq_catalog: Path) -> None:
     indices = torch.randint(37, (3, 4, 5), generator=torch.Generator().manual_seed(0))
     changed = indices.clone()
     changed[1, 2, 3] = (changed[1, 2, 3] + 1) % 37
-    before, after = (coded_bits(codec.index_model, None, i)[0] for i in (indices, changed))
+    layout = Layout.of(codec.tokenizer, 64, 80)
+    before, after = (torch.stack(coded_bits(codec.index_model, layout, list(i))[0]) for i in (indices, changed))
     assert (before != after).nonzero().tolist() == [[1, 2, 3]]
     counts = load_weights(vq_catalog / "codecs/tokenizers/rvq/frequencies.safetensors")[0]["counts"]
-    assert torch.allclose(before.float(), static_bits(counts, indices[None])[0], atol=1e-4)
+    expected = torch.stack(static_bits(list(counts), list(indices)))
+    assert torch.allclose(before.float(), expected, atol=1e-4)
 
 
 def test_latent_and_indices_of_any_size_are_the_codecs(vq_catalog: Path, images: Dataset) -> None:
@@ -127,8 +128,9 @@ def test_latent_and_indices_of_any_size_are_the_codecs(vq_catalog: Path, images:
     codec = codec_of(vq_catalog, "rvq-fixed")
     image = images.images[1].read()
     latent, indices = nearest_indices(codec.tokenizer, to_tensor(image[None]))
-    assert torch.allclose(latent, codec.latent(image), atol=1e-5)
-    assert np.array_equal(indices[0].numpy(), codec.decode_indices(codec.encode(image, 0).data))
+    assert torch.allclose(latent, codec.features(image), atol=1e-5)
+    found = codec.decode_indices(codec.encode(image, 0).data)
+    assert all(np.array_equal(part[0].numpy(), other) for part, other in zip(indices, found, strict=True))
 
 
 def test_inspection_adds_up(vq_catalog: Path, images: Dataset) -> None:
@@ -139,7 +141,7 @@ def test_inspection_adds_up(vq_catalog: Path, images: Dataset) -> None:
     assert [bits["fixed"] for bits in inspection.bits] == [6 * n for n in positions]
     for file, bits, costs in zip(images.images, inspection.bits, inspection.maps, strict=True):
         assert bits["file"] == 8 * len(codec.encode(file.read(), 0).data)
-        assert bits["model"] == pytest.approx(float(costs.sum()) + bits["z"])
+        assert bits["model"] == pytest.approx(sum(float(part.sum()) for part in costs) + bits["z"])
 
     usage = usage_table([inspection])
     assert usage["stage"].tolist() == [1, 2, 3]
@@ -212,10 +214,11 @@ def test_command_writes_tables_figures_and_maps(
 
 def test_a_map_lies_where_its_patches_are(tmp_path: Path) -> None:
     """One dear patch of 16 pixels, in a picture that ends within the last patches: its corner is red, all else blue."""
-    bits = torch.zeros(1, 3, 4, dtype=torch.float64)
-    bits[0, 1, 2] = 20
+    bits = torch.zeros(3, 4, dtype=torch.float64)
+    bits[1, 2] = 20
     image = np.full((40, 60, 3), 128, np.uint8)
-    figure = bits_figure(image, bits, 16, 1024)
+    inspection = Inspection("codec", ("f16",), (16,), (torch.ones(1024),), None, ("image",), ({},), ([bits],))
+    figure = bits_figure(image, [bits], inspection)
     ax = figure.axes[1]
     assert ax.get_xlim() == (-0.5, 59.5)
     assert ax.get_ylim() == (39.5, -0.5)
