@@ -79,8 +79,13 @@ def compress_file(
     return f"{target}: {rate}{value} ({width}x{height}, {codec}, {spec.point_name} {point:g}{search})"
 
 
-def decompress_file(source: Path, target: Path, codec: str, device: str = "cpu") -> str:
-    """Reconstruct the PNG file *target* from the bitstream *source*; *target* appears whole or not at all."""
+def decompress_file(
+    source: Path, target: Path, codec: str, device: str = "cpu", max_pixels: int | None = None
+) -> str:
+    """Reconstruct the PNG file *target* from the bitstream *source*; *target* appears whole or not at all.
+
+    A stream of a VQ codec that claims more than *max_pixels* is refused before anything is made of it.
+    """
     from hvqbench.image import write_image
 
     _check_paths(source, target)
@@ -90,7 +95,12 @@ def decompress_file(source: Path, target: Path, codec: str, device: str = "cpu")
         data = source.read_bytes()
     except OSError as error:
         raise HvqbenchError(f"cannot read {source}: {error.strerror}; check the path and its permissions") from None
-    image = _prepared(codec, device).decode(data)
+    ready = _prepared(codec, device)
+    if max_pixels is not None:
+        if not hasattr(ready, "max_pixels"):
+            raise HvqbenchError(f"codec {codec} knows no limit of pixels: leave out --max-pixels")
+        ready.max_pixels = max_pixels
+    image = ready.decode(data)
     with tempfile.TemporaryDirectory(prefix="hvqbench-") as folder:
         whole = Path(folder) / "image.png"
         write_image(whole, image)

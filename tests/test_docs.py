@@ -240,9 +240,8 @@ def test_keys_of_a_training(title: str, kind: str) -> None:
 
 
 def test_grids_of_the_bitstream() -> None:
-    from hvqbench.vq import container
+    from hvqbench.vq import container, pee
     from hvqbench.vq import exact as integer
-    from hvqbench.vq import pee
     from hvqbench.vq.models import hyperprior
 
     text = section(page("bitstream.md"), "Why it decodes elsewhere").translate(

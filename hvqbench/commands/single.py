@@ -43,10 +43,13 @@ def decompress(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The PNG file to write.")],
     codec: Annotated[str, typer.Option("--codec", help="The codec that made the bitstream.")],
     device: Device = "cpu",
+    max_pixels: Annotated[
+        int | None, typer.Option("--max-pixels", help="Refuse a VQ stream that claims a larger image.", min=1)
+    ] = None,
     catalog: CatalogOption = None,
 ) -> None:
     """Reconstruct one image."""
     use_catalog(catalog)
     from hvqbench.single import decompress_file
 
-    typer.echo(decompress_file(source, target, codec, device))
+    typer.echo(decompress_file(source, target, codec, device, max_pixels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hvqbench.data import ImageFile
     from hvqbench.training.loop import Run
     from hvqbench.vq.base import BaseTokenizer
-    from hvqbench.vq.models.hyperprior import Hyperprior
+    from hvqbench.vq.models.pyramid import Hyperpriors
 
 
 def write_card(run: Run, title: str, settings: Any, data: Path, device: str, facts: dict[str, str]) -> None:
@@ -44,7 +45,7 @@ def tokenizer_on_kodak(tokenizer: BaseTokenizer) -> dict[str, str]:
     return facts | {"Kodak codewords used": "; ".join(usage)}
 
 
-def hyperprior_on_kodak(tokenizer: BaseTokenizer, model: Hyperprior, counts: Tensor) -> dict[str, str]:
+def hyperprior_on_kodak(tokenizer: BaseTokenizer, model: Hyperpriors, counts: Sequence[Tensor]) -> dict[str, str]:
     """Ideal bits per Kodak image for fixed length, static frequencies and the hyperprior; empty without Kodak."""
     if not (images := _kodak()):
         return {}

@@ -88,9 +88,10 @@ def refined(model: IndexModel, source: Source, side: Mapping[str, Tensor], weigh
     best = cheapest(model, source, side, weight, levels)
     while side:
         renewed = model.side([part.cpu() for part in source.embed(best.maps)])
-        if renewed.keys() == side.keys() and all(torch.equal(renewed[name], side[name]) for name in side):
+        if all(torch.equal(renewed[name], side[name]) for name in renewed):
             break
-        side, choice = renewed, cheapest(model, source, renewed, weight, levels)
+        side = {**side, **renewed}  # of grids that were not sent it stays as it was
+        choice = cheapest(model, source, side, weight, levels)
         if choice.cost >= best.cost:
             break
         best = choice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ def mapped(features: Features, change: Callable[[Tensor], Tensor]) -> Features:
         return change(features)
     if isinstance(features, Mapping):
         return {name: mapped(part, change) for name, part in features.items()}
-    if isinstance(features, Sequence):
+    if isinstance(features, tuple | list):
         return tuple(mapped(part, change) for part in features)
     raise TypeError(
         f"features may be tensors, tuples, lists and dictionaries of tensors, not {type(features).__name__}"

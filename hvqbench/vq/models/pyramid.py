@@ -21,8 +21,8 @@ from hvqbench.vq.base import BaseTokenizer, entries
 from hvqbench.vq.models.hyperprior import Hyperprior, HyperpriorConfig
 from hvqbench.vq.weights import load_weights, save_weights
 
-QUICK = {"z_mean": 5.0, "z_log_scale": 5.0, "bias": 5.0}
-"""Parameters that start at good values but move slowly on the networks' learning rate, and by how much to raise it."""
+QUICK = ("z_mean", "z_log_scale", "bias")
+"""Parameters of a hyperprior that start at good values but move slowly on the networks' learning rate."""
 
 
 class Hyperpriors(nn.Module):
@@ -69,14 +69,9 @@ class Hyperpriors(nn.Module):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What learns, in groups with a ``factor`` of the learning rate, for an optimizer."""
-        named = [(name.rpartition(".")[2] if name.count(".") == 2 else name, p) for name, p in self.named_parameters()]
-        learned = [(QUICK.get(name, 1.0), p) for name, p in named if p.requires_grad]
-        networks = [p for factor, p in learned if factor == 1.0]
-        quick = [p for factor, p in learned if factor != 1.0]
-        return [
-            {"params": networks, "factor": 1.0},
-            {"params": quick, "factor": 5.0, "weight_decay": 0.0},
-        ]
+        named = [(name, p) for part in self for name, p in part.named_parameters() if p.requires_grad]
+        networks, quick = ([p for name, p in named if (name in QUICK) == chosen] for chosen in (False, True))
+        return [{"params": networks, "factor": 1.0}, {"params": quick, "factor": 5.0, "weight_decay": 0.0}]
 
     def bits(self, maps: Sequence[Tensor], codebooks: Sequence[Tensor], share: float = 1.0) -> dict[str, Any]:
         """Code length of *maps* (B×h×w of the first grids): ``z`` in all, and ``indices``, bits of each for each grid.
@@ -89,9 +84,8 @@ class Hyperpriors(nn.Module):
                 break
             indices, stack = torch.stack(list(own), 1), torch.stack(list(books)).detach()
             seen = upsampled(given, indices.shape[-2:]) if part.config.given and given is not None else None
-            of_indices, of_z = part(
-                None, indices, stack, kept=_some(indices[:, 0].numel(), share, z.device), given=seen
-            )
+            kept = _some(indices[:, 0].numel(), share, z.device)
+            of_indices, of_z = part(None, indices, stack, kept=kept, given=seen)
             z, bits = z + of_z, [*bits, *of_indices]
             embedding = torch.stack([entries(*pair) for pair in zip(own, stack, strict=False)]).sum(0)
             given = embedding if given is None else torch.cat([upsampled(given, indices.shape[-2:]), embedding], 1)

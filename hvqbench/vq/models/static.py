@@ -87,7 +87,7 @@ def load_counts(path: Path, tokenizer: BaseTokenizer) -> list[Tensor]:
 
 
 def static_bits(counts: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
-    """Ideal code length in bits of each index of *maps* under the relative frequencies of *counts* (K), raised by one."""
+    """Ideal bits of each index of *maps* under the relative frequencies of *counts* (K for each), raised by one."""
     costs = []
     for row, symbols in zip(counts, maps, strict=False):
         shares = row.double() + 1
