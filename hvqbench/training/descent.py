@@ -1,8 +1,9 @@
 """A tokenizer's grids in training: codebooks that move, straight-through entries, and grids that are left out.
 
 The gradient passes straight through the quantizer (VQ-VAE, arXiv 1711.00937): of a residual level the sum of the
-entries counts as its first target plus a constant. Codebooks begin one after the other, each by k-means over the targets of the
-steps before; until then a level passes its target on unquantised, and a later residual stage adds nothing.
+entries counts as its first target plus a constant. Codebooks begin one after the other, each by k-means over the
+targets of the steps before; until then a level passes its target on unquantised, and a later residual stage adds
+nothing.
 """
 
 from __future__ import annotations

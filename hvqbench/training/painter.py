@@ -33,19 +33,19 @@ class PainterTraining:
     """Keys of a ``train.toml`` of a tokenizer.
 
     ``bottleneck`` has the keys of :class:`~hvqbench.vq.bottleneck.BottleneckConfig`. ``painter`` is a folder with
-    TAEF2's weights to begin with, ``start`` an earlier tokenizer's file to go on from (tensors whose shapes differ begin
-    afresh); both are relative to the configuration. Without either, everything begins at random.
+    TAEF2's weights to begin with, ``start`` an earlier tokenizer's file to go on from (tensors whose shapes differ
+    begin afresh); both are relative to the configuration. Without either, everything begins at random.
 
-    The first ``latent_steps`` train the bottleneck on ``latent_batch`` of ``cached`` latents of ``latent_crop`` pixels a
-    step; codebooks begin at step ``codebook_from``, each 30 steps after the one before. The steps after that, up to
-    ``steps``, see ``batch`` crops of ``crop`` pixels. Learning rates warm up over 100 steps, and fall to a tenth over the
-    steps from ``cool_from`` on. The painter's encoder learns from step ``learn_encoder_from`` on.
+    The first ``latent_steps`` train the bottleneck on ``latent_batch`` of ``cached`` latents of ``latent_crop`` pixels
+    a step; codebooks begin at step ``codebook_from``, each 30 steps after the one before. The steps after that, up to
+    ``steps``, see ``batch`` crops of ``crop`` pixels. Learning rates warm up over 100 steps, and fall to a tenth over
+    the steps from ``cool_from`` on. The painter's encoder learns from step ``learn_encoder_from`` on.
 
-    ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms; ``commitment`` and ``latent`` are
-    weights of the errors of the targets and of the painter's latent, ``adversarial`` is the PatchGAN's from step
-    ``adversarial_from`` on. ``whole`` is how often all grids are sent. ``average`` is the decay of the averaged weights.
-    Every ``check_every`` steps held-out photos are judged. ``minutes`` ends a run before its last step; the same command
-    goes on.
+    ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms; ``commitment`` and ``latent``
+    are weights of the errors of the targets and of the painter's latent, ``adversarial`` is the PatchGAN's from step
+    ``adversarial_from`` on. ``whole`` is how often all grids are sent. ``average`` is the decay of the averaged
+    weights. Every ``check_every`` steps held-out photos are judged. ``minutes`` ends a run before its last step; the
+    same command goes on.
     """
 
     bottleneck: dict[str, Any] = field(default_factory=dict)
