@@ -224,12 +224,18 @@ def test_flags_of_a_bd_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "kind"), [("a tokenizer", "TokenizerTraining"), ("an index model", "IndexModelTraining")]
+    ("title", "kind"),
+    [
+        ("a tokenizer", "TokenizerTraining"),
+        ("an index model", "IndexModelTraining"),
+        ("a painter", "PainterTraining"),
+    ],
 )
 def test_keys_of_a_training(title: str, kind: str) -> None:
-    from hvqbench.training import index_model, tokenizer
+    from hvqbench.training import index_model, painter, tokenizer
 
-    fields = dataclasses.fields(getattr(tokenizer, kind, None) or getattr(index_model, kind))
+    (found,) = (getattr(m, kind) for m in (tokenizer, index_model, painter) if hasattr(m, kind))
+    fields = dataclasses.fields(found)
     documented = table(section(page("training.md"), f"The keys of {title}'s train.toml"))
     assert documented.keys() == {field.name for field in fields}
     for field in fields:

@@ -29,7 +29,7 @@ SetOption = Annotated[
 @train_app.command("tokenizer")
 def train_tokenizer(
     config: ConfigOption,
-    data: DataOption,
+    data: Annotated[list[Path], typer.Option("--data", help="A folder or zip archive of images; may be repeated.")],
     out: OutOption = None,
     steps: StepsOption = None,
     override: SetOption = None,

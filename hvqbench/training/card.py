@@ -23,10 +23,16 @@ if TYPE_CHECKING:
     from hvqbench.vq.models.pyramid import Hyperpriors
 
 
-def write_card(run: Run, title: str, settings: Any, data: Path, device: str, facts: dict[str, str]) -> None:
+def write_card(
+    run: Run, title: str, settings: Any, data: Path | Sequence[Path], device: str, facts: dict[str, str]
+) -> None:
     """Write ``README.md`` into the run's folder: settings, data, time, device, loss curve and *facts*."""
     lines = [f"# {title}", "", f"Trained by `hvqbench train` (torch {torch.__version__}).", "", "| | |", "|---|---|"]
-    lines += [f"| data | `{data.name}` |", f"| device | {_device_name(device)} |"]
+    sources = [data] if isinstance(data, Path) else data
+    lines += [
+        f"| data | {', '.join(f'`{source.name}`' for source in sources)} |",
+        f"| device | {_device_name(device)} |",
+    ]
     lines += [f"| training time | {run.seconds / 60:.0f} minutes |"]
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
     lines += ["", "## Settings", "", "| key | value |", "|---|---|"]

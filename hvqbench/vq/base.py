@@ -113,8 +113,18 @@ def entries(symbols: Tensor, codebook: Tensor) -> Tensor:
     return chosen.masked_fill(absent[:, None], 0) if absent.any() else chosen
 
 
-def stage_grids(factor: int, stages: int) -> tuple[GridSpec, ...]:
-    """The grids of a quantizer of one resolution: ``f16``, or ``stage 1``, ``stage 2``, … of a residual one."""
-    if stages == 1:
-        return (GridSpec(f"f{factor}", factor),)
-    return tuple(GridSpec(f"stage {stage}", factor) for stage in range(1, stages + 1))
+def grid_specs(factors: Sequence[int]) -> tuple[GridSpec, ...]:
+    """Grids by their factors in coding order; those of one factor are the stages of a residual quantizer.
+
+    >>> [spec.name for spec in grid_specs([32, 16, 16])]
+    ['f32', 'f16 stage 1', 'f16 stage 2']
+    >>> [spec.name for spec in grid_specs([16, 16])]
+    ['stage 1', 'stage 2']
+    """
+    specs = []
+    for number, factor in enumerate(factors):
+        words = [f"f{factor}"] if len(set(factors)) > 1 or len(factors) == 1 else []
+        if factors.count(factor) > 1:
+            words.append(f"stage {list(factors[: number + 1]).count(factor)}")
+        specs.append(GridSpec(" ".join(words), factor))
+    return tuple(specs)

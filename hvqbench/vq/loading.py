@@ -26,9 +26,14 @@ def load_tokenizer(name: str, base: Path) -> BaseTokenizer:
         from hvqbench.vq.vqmodel import VQModelTokenizer
 
         return VQModelTokenizer.load(name, base)
+    path = _own_file(name, base)
+    if "painter" in _metadata(path):
+        from hvqbench.vq.painted import PainterTokenizer
+
+        return PainterTokenizer.load(path)
     from hvqbench.vq.tokenizer import Tokenizer
 
-    return Tokenizer.load(_own_file(name, base))
+    return Tokenizer.load(path)
 
 
 def tokenizer_files(name: str, base: Path) -> list[Path]:

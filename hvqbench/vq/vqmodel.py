@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.base import BaseTokenizer, stage_grids
+from hvqbench.vq.base import BaseTokenizer, grid_specs
 from hvqbench.vq.hub import Source, first_line
 from hvqbench.vq.tokenizer import sha256
 
@@ -51,7 +51,7 @@ class VQModelTokenizer(BaseTokenizer):
             )
         self.model, self.digest = model, digest
         self.factor = 2 ** (len(model.config.block_out_channels) - 1)
-        self.grids = stage_grids(self.factor, 1)
+        self.grids = grid_specs([self.factor])
         self.scale = coding_scale(entries)
         self.register_buffer("codebooks", (entries * self.scale)[None])
 
