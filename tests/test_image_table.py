@@ -93,7 +93,7 @@ def shown(samples: np.ndarray, depth: int, profile: str, orientation: int = 1, c
 
 
 def tolerance(profile: str, alpha: bool) -> float:
-    """Scaling to 8 bits is exact; compositing rounds twice more; linear light is steep in the dark: 8 bits jump there."""
+    """Scaling is exact; compositing rounds twice more; linear light is so steep in the dark that 8 bits jump."""
     steep = 13 if profile.startswith("linear") else 1
     return 1.5 * steep if alpha else 0.55 * steep
 

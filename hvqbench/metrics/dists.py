@@ -3,9 +3,9 @@
 The authors' command line shrinks the short side to 256 pixels first; papers on compression do not, and neither does
 this. The input ranges over [0, 1]. The original's features are computed once.
 
-The values are those of ``DISTS_pytorch.DISTS`` without its rounding error: it takes a covariance as E[xy] - E[x] E[y] in
-float32, whose error, up to 1e-4, meets a c2 of 1e-6 where a channel is constant. So equal images that are flat would
-have 0.066. Here one minus each similarity is computed as such, from differences, which never cancel::
+The values are those of ``DISTS_pytorch.DISTS`` without its rounding error: it takes a covariance as E[xy] - E[x] E[y]
+in float32, whose error, up to 1e-4, meets a c2 of 1e-6 where a channel is constant. So equal images that are flat
+would have 0.066. Here one minus each similarity is computed as such, from differences, which never cancel::
 
     1 - (2 mx my + c1) / (mx² + my² + c1)    =  (mx - my)²  / (mx² + my² + c1)
     1 - (2 cov(x, y) + c2) / (vx + vy + c2)  =  var(x - y)  / (vx + vy + c2)
