@@ -33,7 +33,7 @@ class CarriedImage(ImageFile):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / self.path.name
             file.write_bytes(self.data)
-            return read_image(file)
+            return self.checked(read_image(file))
 
 
 class NodeTeam:

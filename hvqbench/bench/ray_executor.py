@@ -236,7 +236,7 @@ class RayTeam(Team):
     def _carry(self, image: ImageFile) -> Any:
         """The image in Ray's memory: it goes to a node once, however many points follow."""
         if self._carried[0] != image:
-            carried = CarriedImage(image.name, image.path, image.path.read_bytes())
+            carried = CarriedImage(image.name, image.path, image.path.read_bytes(), sha256=image.sha256)
             self._carried = image, self._ray.put(carried)
         return self._carried[1]
 
