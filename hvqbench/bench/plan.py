@@ -19,6 +19,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
 
 if TYPE_CHECKING:
+    from hvqbench.bench.planned import PlannedImage
     from hvqbench.data import Dataset, ImageFile
 
 Rerun = Literal["missing", "failed", "all", "never"]
@@ -56,6 +57,13 @@ class Picture:
     width: int = 0
     height: int = 0
     unreadable: str = ""
+
+    @property
+    def planned(self) -> PlannedImage:
+        """What a task reads."""
+        from hvqbench.bench.planned import PlannedImage
+
+        return PlannedImage(self.file.name, self.file.path, self.sha256)
 
 
 def find_codec(source: str) -> Entry:
@@ -95,7 +103,7 @@ def make_plan(
             point=float(point),  # 64 and 64.0 are one point, and have one key
             point_name=entry.spec.point_name,
             device=device,
-            image=picture.file,
+            image=picture.planned,
             image_sha256=picture.sha256,
             width=picture.width,
             height=picture.height,

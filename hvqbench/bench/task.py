@@ -22,6 +22,7 @@ from hvqbench.codec import Image
 from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
+    from hvqbench.bench.planned import PlannedImage
     from hvqbench.data import ImageFile
 
 
@@ -42,7 +43,7 @@ class Task:
     point: float
     point_name: str
     device: str
-    image: ImageFile
+    image: PlannedImage
     image_sha256: str
     width: int
     height: int
