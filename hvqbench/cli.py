@@ -32,6 +32,7 @@ from hvqbench.commands.options import PLAIN, CatalogOption, use_catalog
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.interrupts import Interrupts, interruptible
 from hvqbench.lineage import adopt_orphans, carry_line
+from hvqbench.shown import visible_output
 
 INTERRUPTED = 130
 """What typer exits with after Ctrl-C: 128 and the number of SIGINT."""
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command ``hvqbench``."""
     adopt_orphans()
     carry_line()
-    with interruptible() as interrupts:
+    with interruptible() as interrupts, visible_output():
         _run(arguments, interrupts)
 
 

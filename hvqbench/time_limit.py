@@ -39,7 +39,7 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, interrupt)
     remaining = signal.setitimer(signal.ITIMER_REAL, seconds)
     # The only clock that needs neither the interpreter's lock nor a Python handler.
-    faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True, file=sys.__stderr__ or 2)
     try:
         yield
     finally:
