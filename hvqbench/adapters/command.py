@@ -87,6 +87,16 @@ class CommandCodec(Codec):
         self._device = "cpu"
 
     def unavailable(self) -> str | None:
+        reason = self.missing()
+        if reason is None:
+            try:
+                assert self.build  # raises if version_command misses something
+            except HvqbenchError as error:
+                return str(error).removeprefix(f"{self.id}: ")
+        return reason
+
+    def missing(self) -> str | None:
+        """As of :class:`Codec`: ``version_command`` is not run."""
         try:
             if any("{home}" in argument for command in self._commands.values() for argument in command):
                 self._home()
@@ -95,7 +105,6 @@ class CommandCodec(Codec):
             for path in self.files():
                 if not path.is_file():
                     raise self._lacks(f"there is no {path}")
-            assert self.build  # raises if version_command misses something
         except HvqbenchError as error:
             return str(error).removeprefix(f"{self.id}: ")
         if self.spec.needs.gpu and not shutil.which("nvidia-smi"):
