@@ -1,4 +1,4 @@
-"""Single bits flipped in what a store keeps: files of rows, and bitstreams.
+"""Single bits flipped in what a store keeps: files of rows and of times, and bitstreams.
 
 Right is one line that says so, or the very rows that were written; a changed value is never read.
 """
@@ -16,31 +16,40 @@ from outcome import Outcome
 from workplace import Workplace, difference
 
 import hvqbench
+from hvqbench.bench import read_timing
 from hvqbench.bench.store import Store
 from hvqbench.errors import HvqbenchError
 
-STREAMS = 0.1
-"""Part of the flips that are in bitstreams."""
+OTHERS = 0.1
+"""Part of the flips that are in times, and part that are in bitstreams; the others are in rows."""
 
 
 def flip(place: Workplace, count: int, seed: int) -> Outcome:
     """*count* flips, each read at once, and undone."""
-    outcome = Outcome("bit flips", "one bit of a file of rows, or of a kept stream")
+    outcome = Outcome("bit flips", "one bit of a file of rows or of times, or of a kept stream")
     rng = random.Random(seed)
     with outcome.timed():
         place.whole()
         folder = place.root / "flipped"
         shutil.copytree(place.root / "whole", folder)
-        whole = hvqbench.read_results(folder)
-        rows = sorted(folder.rglob("codec=*/*.parquet"))
-        streams = sorted(folder.rglob("_streams/**/*.bin"))
+        timing = ["run", "--timing", "--repeats", "1", "--codec", "coarse", "--points", "4", "--dataset", "images"]
+        place.must([*timing, "--results", "flipped"])
+        files = {
+            "rows": sorted(folder.rglob("codec=*/*.parquet")),
+            "times": sorted(folder.rglob("_timing/*.parquet")),
+            "streams": sorted(folder.rglob("_streams/**/*.bin")),
+        }
+        whole, times = hvqbench.read_results(folder), read_timing(folder)
         for _ in range(count):
-            of_stream = rng.random() < STREAMS
-            path = rng.choice(streams if of_stream else rows)
+            (kind,) = rng.choices(list(files), [1 - 2 * OTHERS, OTHERS, OTHERS])
+            path = rng.choice(files[kind])
             bit = rng.randrange(8 * path.stat().st_size)
-            check = partial(_stream, folder, path.stem) if of_stream else partial(_table, folder, whole)
-            what, wrong = _with_bit(path, bit, check)
-            kind = "streams" if of_stream else "rows"
+            checks = {
+                "rows": partial(_table, hvqbench.read_results, folder, whole),
+                "times": partial(_table, read_timing, folder, times),
+                "streams": partial(_stream, folder, path.stem),
+            }
+            what, wrong = _with_bit(path, bit, checks[kind])
             outcome.add(f"{kind} {what}", f"bit {bit} of {path.relative_to(folder)}: {wrong}" if wrong else "")
     return outcome
 
@@ -58,9 +67,9 @@ def _with_bit(path: Path, bit: int, check: Callable[[], tuple[str, str]]) -> tup
         path.write_bytes(content)
 
 
-def _table(folder: Path, whole: pd.DataFrame) -> tuple[str, str]:
+def _table(reader: Callable[[Path], pd.DataFrame], folder: Path, whole: pd.DataFrame) -> tuple[str, str]:
     try:
-        read = hvqbench.read_results(folder)
+        read = reader(folder)
     except HvqbenchError as error:
         return "noticed", "" if "\n" not in str(error) else f"not one line: {error}"
     changed = difference(read, whole)
