@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hvqbench.downloads import cache_folder, download_source, fetch, sha256_of, torch_hub_folder
+from hvqbench.downloads import cache_folder, download_source, fetch, make_folder, sha256_of, torch_hub_folder
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.files import atomic_path
 from hvqbench.scratch import scratch_folder
@@ -91,6 +91,8 @@ def backbone(name: Literal["alexnet", "vgg16"]) -> dict[str, torch.Tensor]:
     ------
     UnavailableError
         None of the four sources (see the module's text) can be reached.
+    HvqbenchError
+        The cache cannot be written.
     """
     entry = BACKBONES[name]
     official = Official(entry.url, entry.sha256_prefix, _read_official)
@@ -111,6 +113,7 @@ def weights(
     """
     tensors = _read_kept(_kept(name))
     if tensors is None:
+        make_folder(_kept(name).parent)  # before 64 MB come that could not be kept
         tensors, origin = _obtain(title, official, mirror, from_mirror)
         _keep(_kept(name), tensors, origin)
     return tensors
@@ -214,7 +217,6 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
 def _keep(path: Path, tensors: dict[str, torch.Tensor], origin: str) -> None:
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"sha256": digest_of(tensors), "origin": origin})
 

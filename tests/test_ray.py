@@ -24,9 +24,8 @@ import typer
 import hvqbench
 from hvqbench import cli
 from hvqbench.bench.executor import LostTeamError, Team, execute
-from hvqbench.bench.node import NodeTeam
+from hvqbench.bench.node import CarriedImage, NodeTeam
 from hvqbench.bench.plan import find_codec, look_at, make_plan, metric_versions
-from hvqbench.bench.planned import CarriedImage
 from hvqbench.bench.ray_executor import ATTEMPTS, RayTeam, Share
 from hvqbench.bench.task import Task
 from hvqbench.errors import HvqbenchError
@@ -162,7 +161,7 @@ def test_what_a_lost_team_was_at_is_done_by_another(comes_back: bool) -> None:
 def task_for(images: Path) -> tuple[Task, CarriedImage]:
     pictures = look_at(hvqbench.load_dataset(images), 1, images / ".cache.json")
     task = make_plan([find_codec("slow")], "pictures", pictures, metric_versions(["psnr"]), [50], "cpu")[0]
-    return task, CarriedImage(task.image.name, task.image.path, task.image_sha256, task.image.path.read_bytes())
+    return task, CarriedImage(task.image.name, task.image.path, task.image.path.read_bytes())
 
 
 def test_a_node_needs_no_image_files_and_says_which_machine_it_is(catalog: Path, images: Path) -> None:

@@ -5,18 +5,34 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
 import hvqbench
 from hvqbench.bench.executor import TIMEOUT_S, Team
 from hvqbench.bench.plan import Entry, check_device, find_codec, library_versions, metric_versions
-from hvqbench.bench.planned import CarriedImage
 from hvqbench.bench.rows import Row
 from hvqbench.bench.task import Task, WorkerError
 from hvqbench.catalog import CATALOG_VARIABLE
+from hvqbench.codec import Image
+from hvqbench.data import ImageFile
 from hvqbench.errors import HvqbenchError
+from hvqbench.image import read_image
+from hvqbench.scratch import scratch_folder
+
+
+@dataclass(frozen=True)
+class CarriedImage(ImageFile):
+    """An image that comes with its file's bytes."""
+
+    data: bytes = b""
+
+    def read(self) -> Image:
+        with scratch_folder() as folder:
+            file = folder / self.path.name
+            file.write_bytes(self.data)
+            return self.checked(read_image(file))
 
 
 class NodeTeam:

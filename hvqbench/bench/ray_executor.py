@@ -25,11 +25,11 @@ from typing import Any
 
 import hvqbench
 from hvqbench.bench.executor import TIMEOUT_S, LostTeamError, Team
-from hvqbench.bench.node import NodeTeam
-from hvqbench.bench.planned import CarriedImage, PlannedImage
+from hvqbench.bench.node import CarriedImage, NodeTeam
 from hvqbench.bench.rows import Identity, Row
 from hvqbench.bench.task import Task, WorkerError
 from hvqbench.catalog import CATALOG_VARIABLE
+from hvqbench.data import ImageFile
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 
 ATTEMPTS = 3
@@ -141,7 +141,7 @@ class RayTeam(Team):
         self._greeting: Any = None
         self._node = ""
         self._closed = False
-        self._carried: tuple[PlannedImage | None, Any] = None, None
+        self._carried: tuple[ImageFile | None, Any] = None, None
 
     @property
     def ready(self) -> bool:
@@ -181,7 +181,7 @@ class RayTeam(Team):
 
     def call(self, role: str, *request: Any) -> Any:
         self.start()
-        carried = [self._carry(part) if isinstance(part, PlannedImage) else part for part in request]
+        carried = [self._carry(part) if isinstance(part, ImageFile) else part for part in request]
         fine, answer = self._get("call", role, *carried)
         if not fine:
             raise WorkerError(answer)
@@ -235,10 +235,10 @@ class RayTeam(Team):
             with suppress(Exception):
                 self._ray.kill(actor)  # it may only be out of reach, and must not go on beside its successor
 
-    def _carry(self, image: PlannedImage) -> Any:
+    def _carry(self, image: ImageFile) -> Any:
         """The image in Ray's memory: it goes to a node once, however many points follow."""
         if self._carried[0] != image:
-            carried = CarriedImage(image.name, image.path, image.sha256, image.path.read_bytes())
+            carried = CarriedImage(image.name, image.path, image.path.read_bytes(), sha256=image.sha256)
             self._carried = image, self._ray.put(carried)
         return self._carried[1]
 

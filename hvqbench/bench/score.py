@@ -178,7 +178,7 @@ def _tasks(
             point=row["point"],
             point_name=row["point_name"],
             device=row["device"],
-            image=picture.planned,
+            image=picture.file,
             image_sha256=picture.sha256,
             width=row["width"],
             height=row["height"],

@@ -238,9 +238,9 @@ def finish(store: Store, dataset: str, asked: set[Identity], rows: list[Row] | N
     # Set rows count as long as their images do.
     images = [row for row in rows if not of_set(row)]
     stale = [row | {"started": now()} for row in images if identity(row) in asked and identity(row) not in counting]
-    for row in stale:
-        store.append(row)
-    store.compact(dataset)
+    stale = [store.append(row) for row in stale]
+    if problem := store.compact(dataset).problem:
+        say(problem)
     return one_version(to_frame(row for row in newest([*rows, *stale]) if identity(row) in asked))
 
 

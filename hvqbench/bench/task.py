@@ -22,7 +22,6 @@ from hvqbench.codec import Image
 from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
-    from hvqbench.bench.planned import PlannedImage
     from hvqbench.data import ImageFile
 
 
@@ -43,7 +42,7 @@ class Task:
     point: float
     point_name: str
     device: str
-    image: PlannedImage
+    image: ImageFile
     image_sha256: str
     width: int
     height: int
