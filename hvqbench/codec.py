@@ -128,6 +128,10 @@ class Codec(ABC):
         """Why the codec cannot run here and what to do, in one line; None if it can run."""
         return None
 
+    def missing(self) -> str | None:
+        """As :meth:`unavailable`, of what can be seen without running a program of others: what a listing asks."""
+        return self.unavailable()
+
     def prepare(self, device: str = "cpu") -> None:  # noqa: B027 - an adapter without weights has nothing to do
         """Load weights and warm up. Untimed. Idempotent."""
 
