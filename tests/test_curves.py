@@ -68,6 +68,16 @@ def test_a_codec_that_could_not_run_has_a_curve_without_points(results: pd.DataF
     assert (curve.points, curve.images, len(curve.bpp), len(curve.values)) == ((), (), 0, 0)
 
 
+def test_values_of_an_older_version_of_the_metric_are_in_no_mean_and_this_is_said(results: pd.DataFrame) -> None:
+    results = results.assign(metrics='{"psnr": "psnr/2"}', started="2026-02")
+    stale = results["image"] == "b"
+    results.loc[stale, ["metrics", "started"]] = ['{"psnr": "psnr/1"}', "2026-01"]
+    curve = mean_curve(results, "jpeg", "psnr")
+    assert (curve.version, curve.images) == ("psnr/2", ("a",))
+    np.testing.assert_allclose(curve.values, [11, 21, 31])
+    assert any("3 rows have an older psnr than psnr/2" in note for note in curve.notes)
+
+
 def test_images_can_be_chosen(results: pd.DataFrame) -> None:
     curve = mean_curve(results, "jpeg", "psnr", images=["b"])
     np.testing.assert_allclose(curve.bpp, [10, 20, 30])

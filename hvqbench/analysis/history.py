@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvqbench.analysis.baseline import Baseline, metrics_of, side_by_side
+from hvqbench.analysis.baseline import Baseline, metrics_of
 from hvqbench.analysis.bd import bd_rate
 from hvqbench.errors import HvqbenchError
 
@@ -64,7 +64,7 @@ def history_table(
                     math.nan,
                 )
             else:
-                frame = side_by_side(other, own, (label, "now"))
+                frame = _side_by_side(other, own, (label, "now"))
                 totals = frame.groupby("codec")["bytes"].sum()
                 saved_bytes = 100 * (totals.get("now", math.nan) / totals.get(label, math.nan) - 1)
             for metric in metrics_of(own):
@@ -74,6 +74,16 @@ def history_table(
                 numbers = (bd.percent, bd.ci_low, bd.ci_high, saved_bytes, bd.images, " ".join(bd.flags))
                 rows.append((dataset, metric, codec, label, one.name, one.saved, *numbers))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _side_by_side(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
+    """Rows of one codec from two tables as those of two codecs called *names*, where both finished."""
+    import pandas as pd
+
+    place = ["dataset", "point", "image"]
+    both = old[place].merge(new.loc[new["status"] == "ok", place], on=place)
+    parts = [rows.merge(both, on=place).assign(codec=name) for rows, name in zip((old, new), names, strict=True)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def history_text(table: pd.DataFrame) -> str:
