@@ -11,8 +11,8 @@ import numpy as np
 from hvqbench.analysis.indices import Inspection, codes_table, images_table, inspect_codec, usage_table
 from hvqbench.catalog import load_codec
 from hvqbench.errors import UnavailableError
-from hvqbench.files import atomic_write
-from hvqbench.report.style import COLOURS, WIDTH, file_name, image_file_name, save_figure, style
+from hvqbench.files import atomic_write, file_name, image_file_name
+from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
 from hvqbench.report.tables import to_markdown
 
 if TYPE_CHECKING:
