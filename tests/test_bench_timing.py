@@ -16,12 +16,12 @@ from hvqbench import cli
 from hvqbench.bench import machine, read_results
 from hvqbench.bench.complexity import count_parameters, count_work
 from hvqbench.bench.machine import OtherWork, is_busy
-from hvqbench.bench.summary import exit_code, summarize_timing
 from hvqbench.bench.task import Task
 from hvqbench.bench.timing import interleave, read_timing, time_codecs
 from hvqbench.data import ImageFile
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image
+from hvqbench.report.summary import exit_code, summarize_timing
 
 ADAPTER = '''
 """Raw pixels. A point is the MB that encoding needs for a moment."""

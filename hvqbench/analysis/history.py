@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hvqbench.analysis.baseline import Baseline, metrics_of
 from hvqbench.analysis.bd import bd_rate
 from hvqbench.errors import HvqbenchError
+from hvqbench.grid import grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,6 @@ def _side_by_side(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str]) 
 
 def history_text(table: pd.DataFrame) -> str:
     """The table for a terminal."""
-    from tabulate import tabulate
 
     def percent(value: float) -> str:
         return "-" if math.isnan(value) else f"{value:+.2f} %"
@@ -103,8 +103,7 @@ def history_text(table: pd.DataFrame) -> str:
         for row in table.to_dict("records")
     ]
     head = ["data set", "metric", "codec", "against", "baseline", "saved", "BD-rate", "95 %", "bytes"]
-    align = ["left"] * 6 + ["right"] * 3
-    return str(tabulate(rows, headers=head, tablefmt="simple", colalign=align, disable_numparse=True))
+    return grid(head, rows, left=6)
 
 
 def save_history_figure(table: pd.DataFrame, path: Path) -> Path:
