@@ -24,6 +24,7 @@ Options, with paths relative to the ``codec.toml``:
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -60,6 +61,11 @@ class VQCodec(Codec):
     _tokenizer: BaseTokenizer | None = None
     _models: Mapping[int, IndexModel]
     """By mode, the codec's own first."""
+
+    @property
+    def point_range(self) -> tuple[float, float]:
+        """L is a weight."""
+        return 0.0, math.inf
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
