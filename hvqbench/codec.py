@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -120,9 +121,17 @@ class Codec(ABC):
 
     @property
     def point_range(self) -> tuple[float, float]:
-        """The least and the greatest point there is: the option ``point_range``, or else the ends of the ladder."""
+        """The least and the greatest point there is: the option ``point_range``, or else the ends of the ladder.
+
+        An infinite greatest point declares a weight, as L is: any number from the least on, evenly along a logarithm.
+        """
         low, high = self.spec.options.get("point_range") or (min(self.points), max(self.points))
         return float(low), float(high)
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether the points are weights of the rate, with no greatest one."""
+        return bool(self.points) and math.isinf(self.point_range[1])
 
     def unavailable(self) -> str | None:
         """Why the codec cannot run here and what to do, in one line; None if it can run."""

@@ -24,10 +24,9 @@ from hvqbench.bench.task import Decoded
 from hvqbench.bench.worker import describe
 from hvqbench.codec import Bitstream, Codec, Image
 from hvqbench.errors import HvqbenchError
-from hvqbench.files import atomic_write
+from hvqbench.files import atomic_write, image_file_name
 from hvqbench.image import write_image
 from hvqbench.rate_control import Target, Trial, find_point
-from hvqbench.report.style import image_file_name
 from hvqbench.shown import csv_cell
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ looks between neighbours of which one meets the target and the other does not, u
 point is left between any such two, or :data:`ENCODES` streams were made. A rate that the codec jumps over, as with a
 residual tokenizer where one stage more is sent, is looked for among the codec's other encoders.
 
-A point named ``L`` is the weight of a bit (:mod:`hvqbench.vq.choose`): any number from 0, on a logarithmic scale.
-Other codecs are searched over :attr:`Codec.point_range`, and at integers only if their ladder has only integers.
+A codec is searched over its :attr:`Codec.point_range`: along a logarithm if its points are weights of the rate, as L is
+(:attr:`Codec.has_weight`), else evenly, and at integers only if its ladder has only integers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ENCODES = 24
 """Streams that a search of one encoder makes at most."""
 CLOSE = 0.25
 """Part of the tolerance within which a search is content: it costs few encodes more, and equal rates are more equal."""
-LARGEST_L = 1e6
+LARGEST_WEIGHT = 1e6
 """In place of infinity: a bit outweighs every distance."""
 DIGITS = 4
 """Of a point that is found, so that it can be given again as ``--point``."""
@@ -169,13 +169,12 @@ class _Line:
     """A codec's points, placed so that rate and quality change about evenly along the line."""
 
     def __init__(self, codec: Codec) -> None:
-        is_weight = codec.spec.point_name == "L"
-        self.low, self.high = (0.0, math.inf) if is_weight else codec.point_range
-        self.is_integer = not is_weight and all(float(point).is_integer() for point in codec.points)
-        self.is_logarithmic = math.isinf(self.high)
+        self.low, self.high = codec.point_range
+        self.is_logarithmic = codec.has_weight
+        self.is_integer = not codec.has_weight and all(float(point).is_integer() for point in codec.points)
         self.unit = min((point for point in codec.points if point > 0), default=1.0)
         if self.is_logarithmic:
-            self.high = LARGEST_L
+            self.high = LARGEST_WEIGHT
 
     def between(self, a: float, b: float, share: float) -> float | None:
         """The point at *share* of the way from *a* to *b*; None if no point lies strictly between them."""

@@ -54,7 +54,7 @@ def compress_file(
     _check_paths(source, target)
     wanted = _target(point, weight, bpp, quality)
     spec = load_spec(codec)
-    if weight is not None and spec.point_name != "L":
+    if weight is not None and not load_codec(codec).has_weight:
         raise HvqbenchError(
             f"codec {spec.id} has no L, its point is {spec.point_name}: use --point instead of --lambda"
         )

@@ -17,7 +17,7 @@ from hvqbench import cli, load_codec, load_metric, single
 from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, Stream
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image
-from hvqbench.rate_control import CLOSE, ENCODES, LARGEST_L, Target, UnreachableError, find_point
+from hvqbench.rate_control import CLOSE, ENCODES, LARGEST_WEIGHT, Target, UnreachableError, find_point
 
 PHOTO: Image = np.ascontiguousarray(photographs.astronaut()[:160, 160:320])
 PIXELS = PHOTO.shape[0] * PHOTO.shape[1]
@@ -33,7 +33,8 @@ class Steps(Codec):
         point_name: str = "L",
         options: dict | None = None,
     ) -> None:
-        super().__init__(CodecSpec("steps", "", "", points, point_name, Path(), options or {}))
+        options = {"point_range": (0, math.inf)} if point_name == "L" else options or {}
+        super().__init__(CodecSpec("steps", "", "", points, point_name, Path(), options))
         self.size = size
         self.encoded: list[float] = []
         self.decoded = 0
@@ -110,7 +111,7 @@ def test_a_rate_out_of_range(size: int) -> None:
         find_point(codec, PHOTO, Target("bpp", bpp(size)))
     assert f"from {bpp(312):.4g} (L " in str(caught.value)
     assert f"to {bpp(rugged(0)):.4g} (L 0)" in str(caught.value)
-    assert LARGEST_L in codec.encoded
+    assert LARGEST_WEIGHT in codec.encoded
 
 
 def test_a_codec_with_one_rate() -> None:
@@ -334,7 +335,7 @@ def vq_codec(vq_catalog: Path) -> Callable[[str], Codec]:
 def test_rates_of_a_vq_codec(vq_codec: Callable[[str], Codec], name: str, shares: tuple[float, ...]) -> None:
     codec = vq_codec(name)
     image = np.ascontiguousarray(photographs.astronaut())
-    ends = [8 * len(codec.encode(image, weight).data) / image[..., 0].size for weight in (LARGEST_L, 0.0)]
+    ends = [8 * len(codec.encode(image, weight).data) / image[..., 0].size for weight in (LARGEST_WEIGHT, 0.0)]
     assert ends[0] < 0.9 * ends[1]
     for share in shares:
         wanted = ends[0] + share * (ends[1] - ends[0])

@@ -1,9 +1,9 @@
 """BD-rate: how many per cent more or fewer bits a codec needs than an anchor for equal quality, on average.
 
-The integration is that of the ``bjontegaard`` package. What this module adds is the guard around it, since the package
-answers lower-is-better metrics and unsorted, tied or non-monotone points with a bare assertion, or with a number that
-means nothing. Here every such case is mended and said, or refused with NaN and said: nothing is extrapolated, and a
-comparison that could not be made is never 0.0.
+The integration is that of :mod:`hvqbench.analysis.batch`, which tests hold equal to the ``bjontegaard`` package's. What
+this module adds is the guard around it: lower-is-better metrics and unsorted, tied or non-monotone points make a number
+that means nothing. Here every such case is mended and said, or refused with NaN and said: nothing is extrapolated, and
+a comparison that could not be made is never 0.0.
 
 Sources: Bjontegaard, VCEG-M33, 2001; Herglotz et al., "The Bjøntegaard Bible", arXiv:2304.12852, for Akima.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hvqbench.analysis.batch import METHODS, monotone
+from hvqbench.analysis.batch import METHODS, mean_difference, monotone
 from hvqbench.analysis.bootstrap import bd_interval
 from hvqbench.analysis.pairs import Curves, comparisons, curve_pair
 from hvqbench.errors import HvqbenchError
@@ -169,10 +169,9 @@ def bd_rate_from_curves(
     overlap = common_range(first[1], second[1], method, flags)
     percent = math.nan
     if not flags & {"no_overlap", "too_few_points"}:
-        import bjontegaard  # here and not above, since it imports matplotlib.pyplot
-
-        options = {"method": method, "require_matching_points": False, "min_overlap": 0}
-        percent = float(bjontegaard.bd_rate(*first, *second, **options))
+        logs = [np.log(curve[0])[None] for curve in (first, second)]
+        difference = mean_difference(first[1][None], logs[0], second[1][None], logs[1], method)
+        percent = float(100 * np.expm1(difference[0]))
     return BDRate(percent, method, overlap, points, tuple(flag for flag in FLAGS if flag in flags))
 
 

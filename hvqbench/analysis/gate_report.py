@@ -31,8 +31,8 @@ def to_markdown(report: GateReport) -> str:
     if fine := report.of("fine"):
         parts.append(f"<details><summary>{len(fine)} fine</summary>\n\n{_table(fine)}\n\n</details>")
     parts.append(
-        "Change in per cent, positive is worse, with the 95 % interval over the images. Bytes are compared where "
-        "images are restored from the same indices or pixels, BD-rates over the whole curve."
+        "Change in per cent, positive is worse. Bytes are the total of the images that are restored from the same "
+        "indices or pixels; BD-rates are of the whole curve, with their 95 % interval over the images."
     )
     return no_foreign_html("\n\n".join(parts) + "\n")
 

@@ -14,6 +14,7 @@ from hvqbench.analysis.bd import bd_table
 from hvqbench.analysis.curves import COLUMNS
 from hvqbench.analysis.pairs import Curves, comparisons
 from hvqbench.errors import HvqbenchError, did_you_mean
+from hvqbench.grid import grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +90,8 @@ class Comparison:
                 [str(image), _percent(percent), str(flags)]
                 for image, percent, flags in zip(table["image"], table["bd_rate_percent"], table["flags"], strict=True)
             ]
-            grid = _grid(["image", "BD-rate", "flags"], rows) if of_images.images else ""
-            parts.append(f"{of_images.text}\n\n{grid}".strip())
+            drawn = grid(["image", "BD-rate", "flags"], rows) if of_images.images else ""
+            parts.append(f"{of_images.text}\n\n{drawn}".strip())
             records.append(of_images)
             found += of_images.images
         return View("\n\n".join(parts), records, not found)
@@ -166,14 +167,7 @@ class Comparison:
 
 def _percents(titles: Iterable[str], table: pd.DataFrame) -> str:
     rows = [[title, *map(_percent, row)] for title, row in zip(titles, table.to_numpy(), strict=True)]
-    return _grid(["", *map(str, table.columns)], rows)
-
-
-def _grid(head: list[str], rows: list[list[str]]) -> str:
-    from tabulate import tabulate
-
-    align = ["left", *["right"] * (len(head) - 1)]
-    return str(tabulate(rows, headers=head, tablefmt="simple", colalign=align, disable_numparse=True))
+    return grid(["", *map(str, table.columns)], rows)
 
 
 def _percent(value: float) -> str:

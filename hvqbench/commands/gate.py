@@ -92,6 +92,7 @@ def save(
     saved = save_baseline(read_results(results), path, exact=held, **chosen)
     codecs = ", ".join(saved.rows["codec"].unique())
     typer.echo(f"{path}: {len(saved.rows)} rows of {codecs}; metrics {', '.join(saved.metrics) or 'none'}")
+    typer.echo(f"{path.with_suffix('.csv')}: the same as text, for the diff; commit both")
 
 
 @app.command()

@@ -66,7 +66,7 @@ def run(
     if repeats:
         raise HvqbenchError("--repeats is how often --timing times each call: add --timing, or leave it out")
     from hvqbench.bench import run as run_codecs
-    from hvqbench.bench.summary import exit_code, summarize, summary_json
+    from hvqbench.report.summary import exit_code, summarize, summary_json
 
     rows = run_codecs(
         split(codec, "codec"),
@@ -104,7 +104,7 @@ def score(
     """New metrics for old results, from the kept bitstreams: nothing is encoded. Run it again to resume."""
     use_catalog(catalog)
     from hvqbench.bench.score import score as score_results
-    from hvqbench.bench.summary import exit_code, summarize
+    from hvqbench.report.summary import exit_code, summarize
 
     scored = score_results(
         split(metric, "metric"),
@@ -123,8 +123,8 @@ def score(
 
 
 def _time(codec: list[str], dataset: str, points: list[str] | None, **options: Any) -> None:
-    from hvqbench.bench.summary import exit_code, summarize_timing
     from hvqbench.bench.timing import time_codecs
+    from hvqbench.report.summary import exit_code, summarize_timing
 
     chosen = numbers(points) if points else None
     rows = time_codecs(split(codec, "codec"), dataset, points=chosen, **options)

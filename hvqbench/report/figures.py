@@ -10,7 +10,7 @@ import numpy as np
 from hvqbench.analysis.curves import Curve
 from hvqbench.report.labels import label_directly
 from hvqbench.report.spec import WIDTHS
-from hvqbench.report.style import COLOURS, STYLE, WIDTH, classic_codecs, file_name, looks, save_figure, style
+from hvqbench.report.style import COLOURS, STYLE, WIDTH, classic_codecs, looks, save_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hvqbench.metrics import MetricInfo
 
-__all__ = ["COLOURS", "STYLE", "WIDTH", "classic_codecs", "file_name", "rd_figure", "save_figure"]
+__all__ = ["COLOURS", "STYLE", "WIDTH", "classic_codecs", "rd_figure", "save_figure"]
 
 COLUMNS, MAXIMUM_COLUMNS = 2, 3
 """Panels in a row: up to three metrics share one row, more are set two by two."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from hvqbench.catalog import load_codec
 from hvqbench.errors import UnavailableError
-from hvqbench.files import atomic_write
-from hvqbench.report.style import COLOURS, WIDTH, file_name, image_file_name, save_figure, style
+from hvqbench.files import atomic_write, file_name, image_file_name
+from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
 from hvqbench.report.tables import to_markdown
 from hvqbench.shown import csv_of
 from hvqbench.vq.inspect import Inspection, codes_table, images_table, inspect_codec, usage_table

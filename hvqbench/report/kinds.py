@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.files import file_name, image_file_name
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import FigureSpec
-from hvqbench.report.style import file_name, image_file_name, looks
+from hvqbench.report.style import looks
 from hvqbench.report.tables import label
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hvqbench.grid import grid
 from hvqbench.report.scope import Scope, Source
 from hvqbench.report.spec import Selection
 
@@ -69,16 +70,13 @@ class Curves:
 
     def text(self) -> str:
         """For pipes and logs: a line for each point."""
-        from tabulate import tabulate
-
         lines = [
             (r["dataset"], r["metric"], r["codec"], f"{bpp:.4f}", f"{value:.4f}", interval)
             for r in map(self._with_label, self.records())
             for bpp, value, interval in zip(r["bpp"], r["values"], _intervals(r), strict=True)
         ]
         head = ("dataset", "metric", "codec", "bpp", "value", "95 % interval")
-        align = ("left", "left", "left", "right", "right", "right")
-        return tabulate(lines, head, tablefmt="simple", disable_numparse=True, colalign=align if lines else None)
+        return grid(head, lines, left=3)
 
     @staticmethod
     def _with_label(record: dict[str, Any]) -> dict[str, Any]:

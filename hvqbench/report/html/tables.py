@@ -84,12 +84,8 @@ def point_name(results: pd.DataFrame, codec: str) -> str:
 def _exact_savings(rows: pd.DataFrame) -> list[Row]:
     """Bytes against the fixed-length codec of the same tokenizer: where the pixels are the same."""
     from hvqbench.analysis import saving_table
-    from hvqbench.report.sections import architectures
 
-    every: list[Row] = []
-    for fixed, others in architectures(list(rows["codec"].unique())).values():
-        every += saving_table(rows[rows["codec"].isin([fixed, *others])], fixed).to_dict("records")
-    return [row for row in every if row["same_pixels"]]
+    return [row for row in saving_table(rows).to_dict("records") if row["same_pixels"]]
 
 
 def _saving(rows: pd.DataFrame, savings: Sequence[Row]) -> Table:
