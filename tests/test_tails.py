@@ -10,6 +10,9 @@ import pytest
 
 from hvqbench.analysis.tails import COLUMNS, tails, tails_table
 from hvqbench.bench.summary import summarize
+from hvqbench.report.scope import Scope, Selection, Source
+from hvqbench.report.sections import tails as tails_section
+from hvqbench.report.spec import TableSpec
 
 NAMES = [f"photo{number}" for number in range(11)]
 
@@ -77,3 +80,13 @@ def test_the_summary_of_a_run_names_the_picture_that_the_codec_ruins() -> None:
     assert "tails of lpips-alex: a tenth of the images is better, a tenth worse" in said
     assert said.splitlines()[-1].split()[3:] == ["5", "0.2600", "0.1000", "0.5800", "0.9000", "photo4"]
     assert "tails" not in summarize(rows[:4])
+
+
+def test_a_report_has_them_for_every_metric() -> None:
+    record = {"dataset": "d", "codec": "a", "point_name": "q", "point": 1.0, "status": "ok", "bpp": 0.5}
+    rows = pd.DataFrame([record | {"image": name, "psnr": 30.0 + n} for n, name in enumerate(NAMES)])
+    (table,) = tails_section(TableSpec(kind="tails"), Scope(Source(rows), Selection()))
+    assert table.name == "tails"
+    assert [cell.text for cell in table.cells[0]][-5:] == ["35.0000", "39.0000", "31.0000", "30.0000", "photo0"]
+    few = Scope(Source(rows[:4]), Selection())
+    assert list(tails_section(TableSpec(kind="tails"), few)) == []
