@@ -79,9 +79,7 @@ def compress_file(
     return f"{target}: {rate}{value} ({width}x{height}, {codec}, {spec.point_name} {point:g}{search})"
 
 
-def decompress_file(
-    source: Path, target: Path, codec: str, device: str = "cpu", max_pixels: int | None = None
-) -> str:
+def decompress_file(source: Path, target: Path, codec: str, device: str = "cpu", max_pixels: int | None = None) -> str:
     """Reconstruct the PNG file *target* from the bitstream *source*; *target* appears whole or not at all.
 
     A stream of a VQ codec that claims more than *max_pixels* is refused before anything is made of it.

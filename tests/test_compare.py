@@ -148,6 +148,35 @@ def test_a_sheet_shows_captions_within_their_columns(
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
+def test_a_map_is_shown_below_each_codec_and_its_scale_below_the_original(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"results": folder / "results", "maps": ["lpips-alex", "dists"]}
+    (row,) = shots(["jpeg@10", "jpeg@80"], folder / "images", **place)  # type: ignore[arg-type]
+    assert row[0].maps == {}
+    assert list(row[1].maps) == ["lpips-alex", "dists"]
+    assert all(shot.maps["lpips-alex"].shape == (64, 96) for shot in row[1:])
+    assert row[1].maps["lpips-alex"].mean() > 2 * row[2].maps["lpips-alex"].mean()
+    assert "maps" not in row[1].record()
+    monkeypatch.setattr("hvqbench.report.sheet.DPI", 75)
+    figure = sheet_figure([row])
+    assert len(figure.axes) == 9  # three columns of a picture and two maps
+    maps = [ax.images[0] for ax in figure.axes if ax.images and ax.images[0].get_array().ndim == 2]
+    assert len(maps) == 4
+    assert len({image.get_clim() for image in maps}) == 2  # one scale for each metric, whichever codec
+    assert [t.get_text() for ax in figure.axes for t in ax.texts if "map of" in t.get_text()] == [
+        "map of LPIPS (AlexNet)",
+        "map of DISTS",
+    ]
+    figure.draw_without_rendering()
+    texts = [text.get_window_extent() for ax in figure.axes for text in ax.texts]
+    assert not any(one.overlaps(other) for n, one in enumerate(texts) for other in texts[n + 1 :])
+    command = ["compare", "jpeg@10", "--dataset", str(folder / "images"), "--results", str(folder / "results")]
+    assert _run(*command, "--map", "psnr", "--out", str(tmp_path / "a.png")) == 2
+    assert "psnr has no map: choose one of lpips-alex, lpips-vgg, dists" in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_the_command_prints_what_is_shown(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--dataset", str(folder / "images"), "--results", str(folder / "results"), "--image", "first"]
     assert _run("compare", "jpeg", "webp", *place, "--out", str(tmp_path / "sheet.png")) == 0

@@ -52,13 +52,14 @@ class FFmpegCodec(Codec):
 
     version: ClassVar[str] = "1"
     libraries: ClassVar[tuple[str, ...]] = ("imageio-ffmpeg",)
+    options: ClassVar[frozenset[str]] = OPTIONS
 
     def __init__(self, spec: CodecSpec) -> None:
         super().__init__(spec)
-        differing = sorted(spec.options.keys() ^ OPTIONS)
+        differing = sorted(spec.options.keys() ^ self.options)
         if differing:
             raise HvqbenchError(
-                f"{spec.id}: option {differing[0]!r} is unknown or missing; state exactly {sorted(OPTIONS)}"
+                f"{spec.id}: option {differing[0]!r} is unknown or missing; state exactly {sorted(self.options)}"
             )
         self._options: dict[str, Any] = dict(spec.options)
         if self._options["range"] != "limited":
@@ -84,7 +85,7 @@ class FFmpegCodec(Codec):
             reason = f"{name} {point:g} is no integer from {lowest} to {highest}"
             raise HvqbenchError(f"{self.id}: {reason}; correct the operating point")
         height, width = image.shape[:2]
-        payload = self._encode_picture(self._pad(image), int(point), "error").stdout
+        payload = self._encode_picture(self._coded(image), int(point), "error").stdout
         if not payload:
             raise HvqbenchError(f"{self.id}: ffmpeg coded nothing for an image of {width}x{height}; leave it out")
         header = size_header(MAGIC, width, height, payload, self._key)
@@ -92,7 +93,7 @@ class FFmpegCodec(Codec):
 
     def decode(self, data: bytes) -> Image:
         width, height, payload = read_sized(data, MAGIC, self._key, self.id)
-        padded_width, padded_height = self._padded(width), self._padded(height)
+        padded_height, padded_width = self._coded_size(height, width)
         o = self._options
         arguments = [
             *("-c:v", o["decoder"], "-threads", str(o["threads"]), "-f", o["format"], "-i", "pipe:0"),
@@ -107,7 +108,7 @@ class FFmpegCodec(Codec):
             raise BitstreamError(f"{error}; the stream is damaged, encode the image again") from None
         if len(pixels) != 3 * padded_width * padded_height:
             raise BitstreamError(f"{self.id}: the coded picture is not the {width}x{height} that the header says")
-        return np.frombuffer(pixels, np.uint8).reshape(padded_height, padded_width, 3)[:height, :width].copy()
+        return self._restore(np.frombuffer(pixels, np.uint8).reshape(padded_height, padded_width, 3), height, width)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -180,11 +181,20 @@ class FFmpegCodec(Codec):
         multiple = self._options["size_multiple"]
         return -(-max(side, self._options["size_minimum"]) // multiple) * multiple
 
-    def _pad(self, image: Image) -> Image:
+    def _coded_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the picture that is coded for an image of that size."""
+        return self._padded(height), self._padded(width)
+
+    def _coded(self, image: Image) -> Image:
+        """The picture that is coded for *image*: padded."""
         height, width = image.shape[:2]
         return np.pad(
             image, ((0, self._padded(height) - height), (0, self._padded(width) - width), (0, 0)), mode="edge"
         )
+
+    def _restore(self, picture: Image, height: int, width: int) -> Image:
+        """The image of that size from the coded *picture*: cropped."""
+        return picture[:height, :width].copy()
 
     @property
     def _key(self) -> str:

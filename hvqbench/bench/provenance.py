@@ -13,6 +13,7 @@ from hvqbench.bench.rows import Row, has_point, identity, of_set, versions_in
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import task_key
 from hvqbench.errors import HvqbenchError
+from hvqbench.protocol import NOT_DECODED
 
 SHORTEST_KEY = 6
 
@@ -156,6 +157,8 @@ def _changes(row: Row, entry: Entry | None) -> list[str]:
 
 
 def _command(row: Row, results: str | Path) -> str:
+    if NOT_DECODED in (row.get("protocol") or "").split():
+        return str(row["command"])
     words = ["hvqbench", "run", "--codec", row["codec"], "--dataset", row["dataset"], "--points", f"{row['point']:g}"]
     if metrics := ",".join(versions_in(row)):
         words += ["--metric", metrics]

@@ -24,6 +24,7 @@ from hvqbench.bench.sweep import (
 )
 from hvqbench.bench.task import Task
 from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean
+from hvqbench.protocol import NOT_DECODED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +76,7 @@ def score(
     store = Store(results)
     stored = {identity(row): row for row in store.rows()}
     counting = [row for row in current(list(stored.values())) if row["status"] == "ok"]
+    told = {row["codec"] for row in counting if _is_told(row) and (codecs is None or row["codec"] in codecs)}
     rows = [stored[identity(row)] for row in counting]  # as they are stored, with values of older versions
     if not rows:
         raise HvqbenchError(f"no finished rows in {str(results)!r}: run `hvqbench run` first, or name its folder")
@@ -84,7 +86,9 @@ def score(
         if name not in (known := {row["codec"] for row in rows}):
             raise did_you_mean("codec", name, known)
     context = circumstances(jobs)
-    scored = Scored(pd.DataFrame())
+    again = "it has no bitstreams here: `hvqbench score --reconstructions`, with --metric, scores its pictures again"
+    scored = Scored(pd.DataFrame(), [f"codec {codec}: {again}" for codec in sorted(told)])
+    rows = [row for row in rows if not _is_told(row)]
     frames = []
     with open_teams(jobs, timeout_s) as teams:
         if reasons := teams[0].prepare_metrics(tuple(of_images)) if of_images else {}:
@@ -110,6 +114,11 @@ def score(
             frames.append(finish(store, dataset, asked))
     scored.rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return scored
+
+
+def _is_told(row: Row) -> bool:
+    """Whether *row* is of pictures that others decoded."""
+    return NOT_DECODED in (row.get("protocol") or "").split()
 
 
 def _folders(datasets: Sequence[str] | None, known: set[str]) -> dict[str, str]:

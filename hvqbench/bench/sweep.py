@@ -263,10 +263,14 @@ def check_arguments(
 
 
 def usable_metrics(names: Sequence[str] | None) -> list[str]:
-    """By default all metrics of one image whose packages are installed; one that was named and cannot run raises."""
-    from hvqbench.metrics import metric_ids, metric_info
+    """By default all metrics of one image whose packages are installed; one that was named and cannot run raises.
 
-    chosen = _of_images(metric_ids()) if names is None else list(dict.fromkeys(names))
+    Those of extras have to be named.
+    """
+    from hvqbench.metrics import EXTRAS, metric_ids, metric_info
+
+    usual = [name for name in metric_ids() if name not in EXTRAS]
+    chosen = _of_images(usual) if names is None else list(dict.fromkeys(names))
     missing = {name: reason for name in chosen if (reason := metric_info(name).unavailable())}
     _report_unready(missing, named=names is not None)
     return [name for name in chosen if name not in missing]

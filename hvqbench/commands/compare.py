@@ -25,6 +25,10 @@ def compare(
         str | None, typer.Option("--crop", help="The detail, as X,Y,SIDE in pixels; by default where codecs differ.")
     ] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Metrics to name; commas or repeat.")] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Show where a metric sees the difference: lpips-alex, lpips-vgg, dists."),
+    ] = None,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option("--out", help="The sheet: a .png or .pdf, or both.")] = Path("compare"),
     json: Json = False,
@@ -39,7 +43,14 @@ def compare(
     detail = _crop(crop)
     names = split(metric, "metric") if metric else []
     rows = shots(
-        codecs, dataset, split(image, "image") if image else [], bpp=bpp, metrics=names, results=results, device=device
+        codecs,
+        dataset,
+        split(image, "image") if image else [],
+        bpp=bpp,
+        metrics=names,
+        maps=split(maps, "map") if maps else [],
+        results=results,
+        device=device,
     )
     paths = save_sheet(sheet_figure(rows, detail), out)
     if json:

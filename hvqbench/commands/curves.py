@@ -32,6 +32,7 @@ def ls_curves(
     width = max(len(entry["codec"]) for entry in entries)
     for entry in entries:
         rates = f"{entry['points']} points, {entry['lowest_bpp']:g} to {entry['highest_bpp']:g} bpp"
+        rates += f", {entry['images']} images" if entry["images"] else ""
         typer.echo(f"{entry['codec']:<{width}}  {entry['dataset']}: {', '.join(entry['metrics'])}; {rates}")
         typer.echo(f"{'':<{width}}  {entry['source']} {entry['commit']} ({entry['protocol']})")
 

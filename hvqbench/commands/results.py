@@ -90,33 +90,58 @@ def run(
 
 @app.command()
 def score(
-    metric: Annotated[list[str], typer.Option("--metric", help="Metric ids; commas or repeat.")],
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; commas or repeat.")] = None,
     results: Results = Path("results"),
     codec: Annotated[list[str] | None, typer.Option("--codec", help="Only these codecs.")] = None,
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", help="Only these: ids, or folders run over.")
+    ] = None,
+    reconstructions: Annotated[
+        Path | None, typer.Option("--reconstructions", help="Folder of pictures that others decoded, as a new codec.")
+    ] = None,
+    sizes: Annotated[
+        Path | None, typer.Option("--sizes", help="CSV of their bytes: image,bytes[,point][,file].")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The name of that codec.")] = None,
+    rate: Annotated[
+        str | None, typer.Option("--rate", help="What those bytes are: file, payload, estimated, nominal, unknown.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once.")] = 1,
     small_sets: SmallSets = False,
     timeout: Timeout = None,
     catalog: CatalogOption = None,
 ) -> None:
-    """New metrics for old results, from the kept bitstreams: nothing is encoded. Run it again to resume."""
+    """New metrics for old results, or pictures of others as new results: nothing is encoded. Run it again to resume."""
     use_catalog(catalog)
-    from hvqbench.bench.score import score as score_results
     from hvqbench.report.summary import exit_code, summarize
 
-    scored = score_results(
-        split(metric, "metric"),
-        results,
-        codecs=split(codec, "codec") if codec else None,
-        datasets=split(dataset, "dataset") if dataset else None,
-        jobs=jobs,
-        small_sets=small_sets,
-        **given(timeout_s=timeout),
-    )
-    for name, rows in scored.rows.groupby("dataset") if len(scored.rows) else ():
-        typer.echo(f"{name}\n\n{summarize(rows)}\n")
+    names = split(metric, "metric") if metric else None
+    datasets = split(dataset, "dataset") if dataset else None
+    options: dict[str, Any] = {"results": results, "jobs": jobs, "small_sets": small_sets}
+    if reconstructions is None:
+        from hvqbench.bench.score import score as score_results
+
+        if sizes or name or rate:
+            raise HvqbenchError("--sizes, --name and --rate are of pictures: name their folder, --reconstructions DIR")
+        if names is None:
+            raise HvqbenchError("no metric to add: name one with --metric, or pictures to score with --reconstructions")
+        scored = score_results(
+            names,
+            codecs=split(codec, "codec") if codec else None,
+            datasets=datasets,
+            **options,
+            **given(timeout_s=timeout),
+        )
+    else:
+        from hvqbench.bench.reconstructions import score_reconstructions
+
+        if sizes is None or name is None or datasets is None or len(datasets) != 1 or codec:
+            needed = "--sizes FILE, --name CODEC and one --dataset, and no --codec"
+            raise HvqbenchError(f"--reconstructions {reconstructions} needs {needed}")
+        options["rate"] = rate
+        scored = score_reconstructions(reconstructions, sizes, name, datasets[0], metrics=names, **options)
+    for place, rows in scored.rows.groupby("dataset") if len(scored.rows) else ():
+        typer.echo(f"{place}\n\n{summarize(rows)}\n")
     for line in scored.left_out:
         typer.echo(f"left out: {line}")
     raise typer.Exit(1 if scored.left_out or scored.rows.empty else exit_code(scored.rows))

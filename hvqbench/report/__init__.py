@@ -194,7 +194,7 @@ def _tables(spec: ReportSpec, source: Source) -> list[Table]:
     from hvqbench.report.scope import Scope
     from hvqbench.report.sections import KINDS
 
-    default = [TableSpec(kind=kind) for kind in ("points", "sets", "saving", "bd-rate", "timing")]
+    default = [TableSpec(kind=kind) for kind in ("points", "tails", "sets", "saving", "bd-rate", "timing")]
     found: list[Table] = []
     for item in spec.table or ([] if spec.figure else default):
         of_item = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hvqbench.codec import Image
     from hvqbench.data import Dataset, ImageFile
+    from hvqbench.metrics.maps import Map
 
 NEAR = 0.1
 """A kept stream this near a rate, relatively, serves for it; else one is made."""
@@ -56,10 +57,13 @@ class Shot:
     bpp: float = math.nan
     values: Mapping[str, float] = field(default_factory=dict)
     how: str = ""
+    maps: Mapping[str, Map] = field(default_factory=dict, repr=False)
+    """Where a metric sees the difference from the original: float32 H×W, by the metric's id."""
 
     def record(self) -> dict[str, Any]:
-        """All but the pixels, for JSON."""
-        content = {name: value for name, value in asdict(self).items() if name != "pixels"}
+        """All but the pixels and the maps, for JSON."""
+        shown = replace(self, pixels=self.pixels[:0], maps={})
+        content = {name: value for name, value in asdict(shown).items() if name not in ("pixels", "maps")}
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
 
 
@@ -75,6 +79,7 @@ def shots(
     *,
     bpp: float | None = None,
     metrics: Sequence[str] = (),
+    maps: Sequence[str] = (),
     results: Path = Path("results"),
     device: str = "cpu",
 ) -> list[list[Shot]]:
@@ -90,6 +95,8 @@ def shots(
         The rate to be matched; by default the one at which kept streams of the codecs are nearest to each other.
     metrics
         What to name below the pictures; by default those of :data:`USUAL` that the kept rows have.
+    maps
+        Metrics whose maps are to be shown, of :data:`hvqbench.metrics.maps.MAPS`.
 
     Raises
     ------
@@ -101,6 +108,7 @@ def shots(
     from hvqbench.data import load_dataset
 
     check_device(device)
+    mappers = _mappers(maps)
     data = load_dataset(dataset)
     chosen = _images(data, images)
     wanted = [_codec_and_point(name) for name in codecs]
@@ -113,10 +121,24 @@ def shots(
             own = rows[rows["image"] == file.name]
             names = list(metrics) or [m for m in USUAL if m == USUAL[0] or (m in own and own[m].notna().any())]
             maker = _Maker(file, own, Store(results), decoder, bpp, names, device)
-            sheet.append([Shot(file.name, maker.original), *maker.make([(entries[n], p) for n, p in wanted])])
+            made = [_mapped(shot, maker.original, mappers) for shot in maker.make([(entries[n], p) for n, p in wanted])]
+            sheet.append([Shot(file.name, maker.original), *made])
     finally:
         decoder.close()
     return sheet
+
+
+def _mappers(names: Sequence[str]) -> dict[str, Any]:
+    """The maps of those metrics; an unknown one raises before anything is encoded."""
+    if not names:
+        return {}
+    from hvqbench.metrics.maps import load_map
+
+    return {name: load_map(name) for name in names}
+
+
+def _mapped(shot: Shot, original: Image, mappers: Mapping[str, Any]) -> Shot:
+    return replace(shot, maps={name: mapper.map(original, shot.pixels) for name, mapper in mappers.items()})
 
 
 class _Maker:

@@ -31,6 +31,24 @@ def points(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     )  # fmt: skip
 
 
+def tails(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """The worst tenth and the worst image behind each mean."""
+    from hvqbench.analysis.tails import FEWEST_IMAGES, tails_table
+
+    frame = tails_table(scope.results, list(scope.of_images))
+    if frame.empty or frame["images"].max() < FEWEST_IMAGES:
+        if spec.name:
+            scope.source.lack(f"table {spec.name}: no point has {FEWEST_IMAGES} images")
+        return
+    intro = (
+        "A mean hides the picture that a codec ruins. A tenth of the images is better than the value of the best "
+        "tenth, and a tenth worse than that of the worst, in the metric's own direction."
+    )
+    titles = TITLES | {"good": "best tenth", "bad": "worst tenth", "worst_image": "worst image"}
+    decimals = DECIMALS | dict.fromkeys(("mean", "good", "bad", "worst"), 4)
+    yield plain_table(spec.name or "tails", spec.title or "Worst images", intro, frame, decimals, titles)
+
+
 def sets(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     """Metrics of whole sets at each operating point."""
     of_sets = [name for name, info in scope.infos.items() if info.of_set]
@@ -208,6 +226,7 @@ def ablation(spec: TableSpec, scope: Scope) -> Iterator[Table]:
 
 KINDS: Mapping[str, Callable[[TableSpec, Scope], Iterator[Table]]] = {
     "points": points,
+    "tails": tails,
     "sets": sets,
     "saving": saving,
     "bd-rate": bd_rate,

@@ -29,7 +29,7 @@ from hvqbench.catalog import content_folders, read_toml
 from hvqbench.errors import HvqbenchError, closest
 
 FIGURE_KINDS = ("rd", "ledger", "per-image", "speed", "usage", "bits")
-TABLE_KINDS = ("bd-rate", "points", "saving", "sets", "timing", "ablation")
+TABLE_KINDS = ("bd-rate", "points", "tails", "saving", "sets", "timing", "ablation")
 WIDTHS: Mapping[str, float] = {"single": 3.5, "double": 7.16}
 """Inches: a column, and the full width, of a two-column page."""
 

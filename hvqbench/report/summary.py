@@ -29,6 +29,7 @@ def summarize(rows: pd.DataFrame) -> str:
         parts.append(_table(fine, rows[rows["image"] != ""]))
         if unlike := explain(codec_flags(fine)):
             parts.append("\n".join(["not like for like:", *(f"  {line}" for line in unlike)]))
+        parts += _tails(fine)
     if len(sets := rows[rows["status"] == SET]):
         parts.append("\n".join(["of whole sets:", _set_table(sets)]))
     parts += [_problems(rows, status) for status in ("failed", "unavailable") if (rows["status"] == status).any()]
@@ -181,6 +182,25 @@ def _savings(fine: pd.DataFrame) -> dict[tuple[str, float], str]:
     table = saving_table(fine)
     exact = table[table["same_pixels"].astype(bool)]
     return {(row["codec"], row["point"]): f"{row['saved_percent']:.1f} %" for row in exact.to_dict("records")}
+
+
+def _tails(fine: pd.DataFrame) -> list[str]:
+    """The tenth of the images that is worst, and the worst one, in the first metric that there is."""
+    from hvqbench.analysis.tails import FEWEST_IMAGES, tails_table
+
+    metric = next((name for name in _metric_columns(fine) if fine[name].notna().any()), "")
+    if not metric or fine["image"].nunique() < FEWEST_IMAGES:
+        return []
+    head = ["codec", "point", "images", metric, "best tenth", "worst tenth", "worst", "image"]
+    lines = []
+    for row in tails_table(fine, [metric]).to_dict("records"):
+        cells = [row[name] for name in ("mean", "good", "bad", "worst")]
+        numbers = ["-" if cell != cell else f"{cell:.{DECIMALS.get(metric, 4)}f}" for cell in cells]
+        point = f"{row['point_name']} {row['point']:g}"
+        lines.append([row["codec"], point, str(row["images"]), *numbers, row["worst_image"]])
+    return [
+        "\n".join([f"tails of {metric}: a tenth of the images is better, a tenth worse", grid(head, lines, left=2)])
+    ]
 
 
 def _set_table(sets: pd.DataFrame) -> str:
