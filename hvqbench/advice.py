@@ -7,6 +7,7 @@ codec that was a path by that path, which the rows remember in their column ``co
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -43,7 +44,8 @@ def codec_source(codec: str, commands: Iterable[str]) -> str:
     """What names *codec* here: its id, or the path by which one of the *commands* named it; the id if neither does."""
     if codec in codec_files():
         return codec
-    paths = [word for word in recorded("codec", commands) if os.sep in word or word.endswith(".toml")]
+    named = [re.sub(r"@[-+.\deE]+$", "", word) for word in recorded("codec", commands)]  # without points
+    paths = [word for word in named if os.sep in word or word.endswith(".toml")]
     folders = {_folder(path).resolve().name: path for path in paths if _folder(path).is_dir()}
     return folders.get(codec, codec)
 
@@ -55,6 +57,15 @@ def dataset_source(dataset: str, commands: Iterable[str]) -> str:
     paths = [word for word in recorded("dataset", commands) if Path(word).exists()]
     named = {_name(Path(path)): path for path in paths}
     return named.get(dataset.removesuffix("-folder"), named.get(dataset, dataset))
+
+
+def repr_point(point: float) -> str:
+    """A point as text that gives this very point again, and so this very key.
+
+    >>> repr_point(30.0), repr_point(0.1234567)
+    ('30', '0.1234567')
+    """
+    return f"{point:g}" if float(f"{point:g}") == point else repr(float(point))
 
 
 def recorded(option: str, commands: Iterable[str]) -> list[str]:

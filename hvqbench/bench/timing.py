@@ -159,7 +159,9 @@ def read_timing(path: str | Path = "results", history: bool = False) -> pd.DataF
 
     files = sorted((Path(path) / FOLDER).glob("[!.]*.parquet"))
     if not files:
-        raise HvqbenchError(f"no times in {str(path)!r}: run `hvqbench run --timing` first, or name its folder")
+        raise HvqbenchError(
+            f"no times in {str(path)!r}: take them with --timing of `hvqbench run`, or name their folder"
+        )
     table = _join(pd.read_parquet(file) for file in files)
     if history:
         return table

@@ -92,14 +92,22 @@ class Source:
             self._parts[key].missing = self.missing
         return self._parts[key]
 
-    def run_advice(self, codec: str = "", *options: str, dataset: str = "") -> str:
-        """A command that runs *codec*, by default all that there are, over *dataset*, by default the first."""
+    @cached_property
+    def _commands(self) -> list[str]:
+        """The commands that made the rows."""
+        return list(self.results["command"].dropna().unique()) if "command" in self.results else []
+
+    def run_command(self, codecs: Iterable[str], dataset: str, *options: str) -> str:
+        """The command line that runs *codecs* over *dataset*, here."""
         from hvqbench.advice import codec_source, command, dataset_source
 
-        commands = list(self.results.get("command", default=self.results["codec"].iloc[:0]).dropna().unique())
-        codecs = [codec] if codec else [codec_source(name, commands) for name in self.codecs]
-        place = dataset or dataset_source(self.datasets[0], commands)
-        line = command("run", "--codec", ",".join(codecs), "--dataset", place, *options, results=self.folder)
+        names = ",".join(codec_source(name, self._commands) for name in codecs)
+        place = dataset_source(dataset, self._commands)
+        return command("run", "--codec", names, "--dataset", place, *options, results=self.folder)
+
+    def run_advice(self, codec: str = "", *options: str, dataset: str = "") -> str:
+        """How to run *codec*, by default all that there are, over *dataset*, by default the first."""
+        line = self.run_command([codec] if codec else self.codecs, dataset or self.datasets[0], *options)
         return f"`{line}` makes them"
 
     def lack(self, line: str) -> None:
@@ -262,7 +270,7 @@ def _published(source: Source, wanted: Iterable[str], datasets: list[str], metri
         shared = [c for c in codecs if any(has_curve(c, metric, d) for metric in metrics for d in datasets)]
         if not shared:
             source.lack(
-                f"published curve {name}: of other data sets or metrics than the report; `hvqbench curves ls` shows them"
+                f"published curve {name}: of other data sets or metrics; `hvqbench curves ls` lists what there is"
             )
         found |= dict.fromkeys(shared)
     return list(found)
