@@ -107,9 +107,10 @@ class Comparison:
         from hvqbench.analysis.matrix import anchor_matrix, square_matrix
 
         if self._anchor is not None:
-            wide = anchor_matrix(self._table())
+            table = self._table()
+            wide = anchor_matrix(table)
             titles = [" on ".join(reversed(place)) for place in wide.index]
-            text = f"BD-rate against {self.anchor}\n\n{_percents(titles, wide)}"
+            text = f"BD-rate against {self.anchor}, {_places(table)}\n\n{_percents(titles, wide)}"
             return View(text, wide.reset_index(), bool(wide.isna().all(axis=None)))
         squares = {m: square_matrix(self.rows, m, self.dataset, self.method) for m in self.metrics}
         text = "\n\n".join(f"{m}: rows against columns\n\n{_percents(s.index, s)}" for m, s in squares.items())
@@ -169,6 +170,13 @@ class Comparison:
         return HvqbenchError(
             f"{self.place} has no codec to compare with {self.anchor!r}: run one more over the same images"
         )
+
+
+def _places(table: pd.DataFrame) -> str:
+    """Where the BD-rates of *table* are of: ``on kodak (24 images)``, or ``(22 to 24 images)`` where they differ."""
+    counts = table.groupby("dataset", sort=False)["images"].agg(["min", "max"])
+    spans = {str(name): " to ".join(dict.fromkeys((str(low), str(high)))) for name, low, high in counts.itertuples()}
+    return "on " + ", ".join(f"{name} ({span} images)" if span != "0" else name for name, span in spans.items())
 
 
 def _percents(titles: Iterable[str], table: pd.DataFrame) -> str:
