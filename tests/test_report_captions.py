@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.manifest import size_of
 from hvqbench.report import ReportFiles, make_report
-from hvqbench.report.captions import place, size_of
+from hvqbench.report.captions import place
 from hvqbench.report.names import Names
 from hvqbench.report.spec import FigureSpec, ReportSpec, TableSpec, override, read_spec
 from hvqbench.report.template import init_spec

@@ -63,7 +63,7 @@ class Comparison:
             chosen.setdefault(anchor, points)
         # Of a large store only what the curves are made of is read.
         read = list(chosen) if codecs else None
-        columns = {*COLUMNS, *metrics}
+        columns = {*COLUMNS, *metrics, "protocol"}
         self.rows = to_frame([]) if only_published else read_results(results, codecs=read, columns=columns)
         self.rows = only_points(self.rows, chosen)
         self.published = find_published(name for name in codecs if is_published(name))
@@ -78,8 +78,10 @@ class Comparison:
 
     def rates(self) -> View:
         """BD-rates, one line each."""
-        table = self._table()
+        table, unlike = self._with_unlike(self._table())
         lines = list(table["text"])
+        if unlike:
+            lines += ["not like for like:", *(f"  {line}" for line in unlike)]
         if ((table["codec_points"] == 1) & (table["anchor_points"] > 1)).any():
             lines.append("A codec of one point has no BD-rate: --gap has what it needs at equal quality.")
         return View("\n".join(lines), table, bool(table["bd_rate_percent"].isna().all()))
@@ -165,6 +167,18 @@ class Comparison:
         if table.empty:
             raise self._nobody()
         return table
+
+    def _with_unlike(self, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """*table* with a column of what is not like for like in each pair, and what that means, a line each."""
+        from hvqbench.analysis.comparable import explain_unlike, unlike
+        from hvqbench.curves.library import PREFIX
+
+        names = [*self.rows["codec"].unique(), *(PREFIX + name for name in self.published), self.anchor]
+        marked = {dataset: unlike(self.curves, names, dataset) for dataset in table["dataset"].unique()}
+        pairs = zip(table["dataset"], table["codec"], table["anchor"], strict=True)
+        flags = [dict.fromkeys([*marked[dataset][anchor], *marked[dataset][codec]]) for dataset, codec, anchor in pairs]
+        told = dict.fromkeys(line for of_set in marked.values() for line in explain_unlike(of_set))
+        return table.assign(unlike=[" ".join(own) for own in flags]), list(told)
 
     def _nobody(self) -> HvqbenchError:
         return HvqbenchError(

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hvqbench.manifest import size_of
 from hvqbench.report.table import ARROWS, Table
 
 if TYPE_CHECKING:
@@ -60,15 +61,6 @@ def partial(curves: Iterable[Curve]) -> str:
     if whole is None or some >= whole:
         return ""
     return f"measured: {some} of {whole} images; published (dotted): all {whole}"
-
-
-def size_of(dataset: str) -> int | None:
-    """How many images a data set of the catalog has; None of a folder."""
-    from hvqbench.catalog import dataset_files
-    from hvqbench.manifest import read_manifest
-
-    files = dataset_files()
-    return read_manifest(files[dataset]).images if dataset in files else None
 
 
 def rd(
