@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hvqbench.advice import codec_source, dataset_source
 from hvqbench.bench.current import current
 from hvqbench.bench.executor import TIMEOUT_S, open_teams
 from hvqbench.bench.plan import Entry, Picture, find_codec, lacking, library_versions, look_at
@@ -25,6 +26,7 @@ from hvqbench.bench.sweep import (
 from hvqbench.bench.task import Task
 from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean
 from hvqbench.protocol import NOT_DECODED
+from hvqbench.selection import choose_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,10 +83,9 @@ def score(
     if not rows:
         raise HvqbenchError(f"no finished rows in {str(results)!r}: run `hvqbench run` first, or name its folder")
     store.open()
-    wanted = _folders(datasets, {row["dataset"] for row in rows})
-    for name in codecs or ():
-        if name not in (known := {row["codec"] for row in rows}):
-            raise did_you_mean("codec", name, known)
+    commands = [str(row.get("command") or "") for row in rows]
+    wanted = _folders(datasets, {row["dataset"] for row in rows}, commands)
+    codecs = list(choose_among(codecs, {row["codec"] for row in rows})) if codecs is not None else None
     context = circumstances(jobs)
     again = "it has no bitstreams here: `hvqbench score --reconstructions`, with --metric, scores its pictures again"
     scored = Scored(pd.DataFrame(), [f"codec {codec}: {again}" for codec in sorted(told)])
@@ -99,7 +100,7 @@ def score(
             pictures = _pictures(place, store.root, scored.left_out)
             if pictures is None or not own:
                 continue
-            entries = _entries(own, scored.left_out)
+            entries = _entries(own, commands, scored.left_out)
             tasks = _tasks(own, entries, pictures, of_images, scored.left_out)
             sizes = {task.image.name: (task.width, task.height) for task in tasks}
             check_size(of_sets, dataset, list(sizes.values()), small_sets)
@@ -121,10 +122,10 @@ def _is_told(row: Row) -> bool:
     return NOT_DECODED in (row.get("protocol") or "").split()
 
 
-def _folders(datasets: Sequence[str] | None, known: set[str]) -> dict[str, str]:
+def _folders(datasets: Sequence[str] | None, known: set[str], commands: Sequence[str]) -> dict[str, str]:
     """The data sets to score, by id: what :func:`hvqbench.data.load_dataset` takes."""
     if datasets is None:
-        return {name: name for name in sorted(known)}
+        return {name: dataset_source(name, commands) for name in sorted(known)}
     chosen = {name if name in known else Path(name).resolve().name: name for name in datasets}
     for name in chosen:
         if name not in known:
@@ -143,12 +144,12 @@ def _pictures(place: str, root: Path, left_out: list[str]) -> dict[str, Picture]
     return {p.file.name: p for p in look_at(data, None, root / ".images.json") if not p.unreadable}
 
 
-def _entries(rows: Iterable[Row], left_out: list[str]) -> dict[str, Entry]:
+def _entries(rows: Iterable[Row], commands: Sequence[str], left_out: list[str]) -> dict[str, Entry]:
     """The codecs of *rows* that can decode here what they once encoded."""
     entries = {}
     for codec, fingerprint in {row["codec"]: row["codec_fingerprint"] for row in rows}.items():
         try:
-            entry = find_codec(codec)
+            entry = find_codec(codec_source(codec, commands))
             reason = entry.unavailable()
         except HvqbenchError as error:
             left_out.append(f"codec {codec}: {error}")
@@ -206,7 +207,7 @@ def _to_do(tasks: Iterable[Task], store: Store, left_out: list[str]) -> list[Tas
             continue
         if store.stream(task.earlier["bitstream_sha256"]) is None:
             where = f"{task.codec} at {task.point:g}, {task.dataset} {task.image.name}"
-            left_out.append(f"{where}: its bitstream is not kept; `hvqbench run --rerun all` makes it again")
+            left_out.append(f"{where}: its bitstream is not kept; run its codec again with --rerun all")
             continue
         todo.append(task)
     return todo
