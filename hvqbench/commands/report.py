@@ -15,7 +15,7 @@ app = typer.Typer(**PLAIN)
 @app.command()
 def report(
     spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A spec: its name (paper) or path; by default all there is.")
+        str | None, typer.Argument(metavar="[SPEC]", help="A spec: its name (paper) or path; default: all there is.")
     ] = None,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option("--out", help="Folder for figures and tables.")] = Path("report"),
