@@ -45,8 +45,5 @@ def match(
         typer.echo(f"\nstreams and pictures in {out}, the table in {out / matching.TABLE}")
     statuses = {found.status for found in matches}
     if missed := sum(found.status == "missed" for found in matches):
-        jumped = "1 row" if missed == 1 else f"{missed} rows"
-        typer.echo(
-            f"hvqbench: {jumped} did not reach {target.quantity} {target.value:g}: the nearest is there", err=True
-        )
+        say(f"{missed} of {len(matches)} did not reach {target.quantity} {target.value:g}: their nearest is there")
     raise typer.Exit(int("failed" in statuses or not statuses & {"ok", "missed"}))
