@@ -31,7 +31,9 @@ def run(
     codec: Codecs,
     dataset: Annotated[str, typer.Option("--dataset", help="A data set's id, or a folder of images.")],
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; default: all that run.")] = None,
-    points: Annotated[list[str] | None, typer.Option("--points", "--point", help="Default: its ladder.")] = None,
+    points: Annotated[
+        list[str] | None, typer.Option("--points", "--point", help="Operating points; default: the codec's ladder.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
     results: Results = Path("results"),
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once; above 1 no speed is shown.")] = 1,
