@@ -82,7 +82,7 @@ def write_html(
     for number, part in enumerate(page.parts):
         blobs.budget = blobs.size + (left - blobs.size) // (len(page.parts) - number)
         folder = None if streams is None else Path(streams)
-        rooms[part.name] = make_room(page.results, part.name, page.image_metrics, folder, blobs)
+        rooms[part.name] = make_room(page.results, part.name, page.image_metrics, folder, blobs, part.finding)
     out = Path(out)
     path = out if out.suffix in (".html", ".htm") else out / "report.html"
     try:
