@@ -245,11 +245,16 @@ def _from_path(path: Path, known: set[str]) -> Dataset:
     if not paths:
         suffixes = " ".join(sorted(SUFFIXES))
         raise HvqbenchError(f"{path} has no image: name a folder that directly holds files of type {suffixes}")
-    resolved = path.resolve()
-    # The id becomes part of a path in the store. It must not pass for a known data set, whatever the folder is called.
-    name = re.sub(r"[^\w.-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder"
+    name = path_id(path)
+    # It must not pass for a known data set, whatever the folder is called.
     name = f"{name}-folder" if name in known else name
     return Dataset(id=name, title=name, summary=f"the {len(paths)} images in {path}", images=_named(paths, path))
+
+
+def path_id(path: Path) -> str:
+    """The id of a folder or an image as a data set, which becomes part of a path in the store."""
+    resolved = path.resolve()
+    return re.sub(r"[^\w.-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder"
 
 
 def _named(paths: Sequence[Path], folder: Path) -> tuple[ImageFile, ...]:

@@ -25,7 +25,7 @@ from itertools import pairwise
 
 from hvqbench.codec import Bitstream, Codec, Image
 from hvqbench.errors import HvqbenchError, UnavailableError
-from hvqbench.metrics import Metric, load_metric, metric_ids, metric_info
+from hvqbench.metrics import Metric, load_metric, metric_id, metric_info
 
 ENCODES = 24
 """Streams that a search of one encoder makes at most."""
@@ -85,15 +85,13 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """``bpp=0.03`` or ``lpips-alex=0.2``; ``lpips`` is short for the first metric of that name, ``lpips-alex``."""
+        """``bpp=0.03`` or ``lpips-alex=0.2``; ``lpips`` is short for that, as everywhere (:func:`metric_id`)."""
         name, _, number = (part.strip() for part in text.partition("="))
         try:
             value = float(number)
         except ValueError:
             raise HvqbenchError(f"{text!r} is no target: write a metric and a number, like lpips-alex=0.2") from None
-        if name != "bpp" and name not in metric_ids():
-            name = next((known for known in metric_ids() if known.startswith(f"{name}-")), name)
-        return cls(name, value)
+        return cls(name if name == "bpp" else metric_id(name), value)
 
     @classmethod
     def of_options(cls, bpp: float | None, quality: str | None) -> Target | None:

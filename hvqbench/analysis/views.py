@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hvqbench.analysis.bd import bd_table
 from hvqbench.analysis.curves import COLUMNS
 from hvqbench.analysis.pairs import Curves, comparisons
-from hvqbench.errors import HvqbenchError, did_you_mean
+from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,18 +47,25 @@ class Comparison:
     ) -> None:
         from hvqbench.bench.reading import read_results, to_frame
         from hvqbench.bench.store import Store
-        from hvqbench.curves import find_published, is_published
+        from hvqbench.curves import curve_metric, find_published, is_published
+        from hvqbench.selection import choose_among, only_points
 
+        for name in metrics:
+            curve_metric(name)  # refuses one that does not exist
         measured = [name for name in codecs if not is_published(name)]
         only_published = codecs and not measured and anchor is not None and is_published(anchor)
         known = {place.codec for place in Store(results).partitions()}
-        for name in measured if known else ():
-            if name not in known:
-                raise did_you_mean("codec", name, known)
+        chosen = choose_among(measured, known) if known else {}
+        if known and anchor is not None and not is_published(anchor):
+            (anchor, points), *others = choose_among(anchor, known).items()
+            if others:
+                raise HvqbenchError(f"the anchor is one codec, these are {len(others) + 1}: name {anchor!r}, say")
+            chosen.setdefault(anchor, points)
         # Of a large store only what the curves are made of is read.
-        chosen = [*measured, *([anchor] if anchor in known else [])] if codecs else None
+        read = list(chosen) if codecs else None
         columns = {*COLUMNS, *metrics}
-        self.rows = to_frame([]) if only_published else read_results(results, codecs=chosen, columns=columns)
+        self.rows = to_frame([]) if only_published else read_results(results, codecs=read, columns=columns)
+        self.rows = only_points(self.rows, chosen)
         self.published = find_published(name for name in codecs if is_published(name))
         self.place, self.metrics, self.dataset, self.method = results, list(metrics), dataset, method
         self._anchor, self.curves = anchor, Curves(self.rows)

@@ -187,7 +187,7 @@ def _to_do(tasks: Iterable[Task], store: Store, left_out: list[str]) -> list[Tas
             continue
         if store.stream(task.earlier["bitstream_sha256"]) is None:
             where = f"{task.codec} at {task.point:g}, {task.dataset} {task.image.name}"
-            left_out.append(f"{where}: its bitstream is not kept; `hvqbench run --rerun all` makes it again")
+            left_out.append(f"{where}: its bitstream is not kept; run its codec again with --rerun all")
             continue
         todo.append(task)
     return todo

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
-import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import hvqbench
+from hvqbench.advice import given_command
 from hvqbench.bench.current import current, one_version
 from hvqbench.bench.executor import Team, execute, open_teams, prepare, threads_per_process
 from hvqbench.bench.plan import (
     Rerun,
     by_image,
     check_device,
-    find_codec,
+    find_entries,
     lacking,
     library_versions,
     look_at,
@@ -35,7 +33,6 @@ from hvqbench.bench.rows import Identity, Row, identity, newest, of_set
 from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Task, now
-from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 
 if TYPE_CHECKING:
@@ -68,13 +65,14 @@ def run(
     Parameters
     ----------
     codecs
-        Ids that ``hvqbench ls codecs`` shows, tags (``classic``), or paths of ``codec.toml`` files.
+        Ids that ``hvqbench ls codecs`` shows, tags (``classic``), or paths of ``codec.toml`` files; each with
+        ``@POINTS`` for points of its own: ``hypervq@0,1.6``.
     dataset
         An id, a folder of images, or a :class:`~hvqbench.data.Dataset`.
     metrics
         Metric ids; by default all of one image that ship with hvqbench or a plug-in, and can run here.
     points
-        Operating points; by default each codec's own ladder.
+        Operating points of the codecs that have none of their own; by default each codec's ladder.
     results
         The folder of the store. To resume a sweep that was stopped is to call this again.
     jobs
@@ -115,8 +113,7 @@ def run(
         raise HvqbenchError(f"executor is {executor!r}; it must be one of {', '.join(get_args(Executor))}")
     if executor == "local" and (address or per_job):
         raise HvqbenchError("address and per-job are of a Ray cluster: add --executor ray, or leave them out")
-    names = select_codecs(codecs)
-    entries = [find_codec(name) for name in names]
+    entries = find_entries(codecs, points)
     wanted, of_sets = split_metrics(usable_metrics(metrics))
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     store = Store(results)
@@ -254,9 +251,9 @@ def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[f
 
 def usable_metrics(names: Sequence[str] | None) -> list[str]:
     """By default all metrics of one image whose packages are installed; one that was named and cannot run raises."""
-    from hvqbench.metrics import metric_ids, metric_info
+    from hvqbench.metrics import metric_id, metric_ids, metric_info
 
-    chosen = _of_images(metric_ids()) if names is None else list(dict.fromkeys(names))
+    chosen = _of_images(metric_ids()) if names is None else list(dict.fromkeys(map(metric_id, names)))
     missing = {name: reason for name in chosen if (reason := metric_info(name).unavailable())}
     _report_unready(missing, named=names is not None)
     return [name for name in chosen if name not in missing]
@@ -284,11 +281,10 @@ def _report_unready(reasons: dict[str, str], named: bool) -> None:
 
 def circumstances(jobs: int) -> Row:
     """What each row says of the circumstances it was measured in."""
-    command = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
     return {
         "version": hvqbench.__version__,
         "host": platform.node(),
         "threads": threads_per_process(jobs),
         "jobs": jobs,
-        "command": shlex.join(command).encode(errors="replace").decode(),
+        "command": given_command(),
     }

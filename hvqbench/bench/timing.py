@@ -25,14 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 from hvqbench.bench.executor import Process, threads_per_process
 from hvqbench.bench.machine import OtherWork, cpu_seconds, is_busy, machine_facts
-from hvqbench.bench.plan import check_device, find_codec, library_versions, look_at, make_plan, note
+from hvqbench.bench.plan import check_device, find_entries, library_versions, look_at, make_plan, note
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.rows import Identity, Row
 from hvqbench.bench.store import Store
 from hvqbench.bench.sweep import check_arguments, circumstances
 from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure, now
 from hvqbench.bench.worker import Codecs, decoded, describe, encoded
-from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
 from hvqbench.timing import record, span
@@ -89,8 +88,8 @@ def time_codecs(
     if repeats < 1:
         raise HvqbenchError(f"repeats is {repeats}; it must be 1 or more")
     load_average = os.getloadavg()[0]  # before this process raises it
-    names = select_codecs(codecs)
-    entries = [find_codec(name) for name in names]
+    entries = find_entries(codecs, points)
+    names = [entry.source for entry in entries]
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     store = Store(results)
     store.open()
@@ -160,7 +159,9 @@ def read_timing(path: str | Path = "results", history: bool = False) -> pd.DataF
 
     files = sorted((Path(path) / FOLDER).glob("[!.]*.parquet"))
     if not files:
-        raise HvqbenchError(f"no times in {str(path)!r}: run `hvqbench run --timing` first, or name its folder")
+        raise HvqbenchError(
+            f"no times in {str(path)!r}: take them with --timing of `hvqbench run`, or name their folder"
+        )
     table = _join(pd.read_parquet(file) for file in files)
     if history:
         return table

@@ -44,19 +44,27 @@ def given(**options: Any) -> dict[str, Any]:
 
 
 def use_catalog(folder: Path | None) -> None:
-    """Through the environment, so that worker processes look there as well."""
+    """Through the environment, so that worker processes look there as well. Several are joined as in ``PATH``."""
     if folder is not None:
         from hvqbench.catalog import CATALOG_VARIABLE
 
-        known = os.environ.get(CATALOG_VARIABLE)
-        os.environ[CATALOG_VARIABLE] = os.pathsep.join(filter(None, [known, str(folder.resolve())]))
+        known = os.environ.get(CATALOG_VARIABLE, "").split(os.pathsep)
+        new = [str(Path(part).resolve()) for part in str(folder).split(os.pathsep)]
+        os.environ[CATALOG_VARIABLE] = os.pathsep.join(filter(None, dict.fromkeys([*known, *new])))
 
 
 def split(values: list[str], kind: str) -> list[str]:
-    """``["a,b", "c"]`` as ``["a", "b", "c"]``; *kind* names them in the error if there is none."""
+    """``["a,b", "c"]`` as ``["a", "b", "c"]``; *kind* names them in the error if there is none.
+
+    Of metrics, ids: ``lpips`` is short for ``lpips-alex`` in every command.
+    """
     parts = [part.strip() for value in values for part in value.split(",") if part.strip()]
     if not parts:
         raise HvqbenchError(f"--{kind} names nothing: name at least one")
+    if kind == "metric":
+        from hvqbench.metrics import metric_id
+
+        return list(dict.fromkeys(map(metric_id, parts)))
     return parts
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "SetMetric",
     "load_metric",
     "load_set_metric",
+    "metric_id",
     "metric_ids",
     "metric_info",
 ]
@@ -155,14 +156,27 @@ def metric_ids() -> list[str]:
     return [*METRICS, *sorted(_plugins())]
 
 
+def metric_id(name: str) -> str:
+    """The id that *name* is short for, ``lpips-alex`` for ``lpips``: the first that goes on with a dash; else *name*.
+
+    >>> metric_id("lpips"), metric_id("fid"), metric_id("psnr"), metric_id("nothing")
+    ('lpips-alex', 'fid-256', 'psnr', 'nothing')
+    """
+    if name in METRICS or name.startswith(PYIQA):
+        return name
+    known = metric_ids()  # reads what is said of every installed package
+    return name if name in known else next((one for one in known if one.startswith(f"{name}-")), name)
+
+
 def metric_info(name: str) -> MetricInfo:
-    """What metric *name* is; loads nothing.
+    """What metric *name*, an id or what is short for one, is; loads nothing.
 
     Raises
     ------
     HvqbenchError
         There is no such metric, or it is one of pyiqa's and pyiqa is not installed.
     """
+    name = metric_id(name)
     if name in METRICS:
         return METRICS[name]
     if name.startswith(PYIQA):
@@ -183,7 +197,7 @@ def load_metric(name: str) -> Metric:
     info = metric_info(name)
     if info.of_set:
         raise HvqbenchError(
-            f"{name} is of a whole set and has no value for one image: see `hvqbench run --metric {name}`"
+            f"{name} is of a whole set and has no value for one image: `hvqbench run` computes it for a data set"
         )
     metric: Metric = load_object(info.target)(info)
     return metric

@@ -97,7 +97,7 @@ def make_report(
             "there are no results to report: run `hvqbench run` first, or name the folder with --results"
         )
     spec = spec or ReportSpec()
-    source = Source(results, timing)
+    source = Source(results, timing, streams)
     if anchor is not None:
         if not is_published(anchor) and anchor not in source.codecs:
             known = ", ".join(source.codecs)

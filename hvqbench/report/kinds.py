@@ -79,7 +79,7 @@ def _speed(spec: FigureSpec, scope: Scope) -> Figures:
 
     timing = scope.source.timing
     if timing is None or not len(timing):
-        scope.source.lack("figure speed: no timing pass; `hvqbench run --timing` makes one")
+        scope.source.lack(f"figure speed: no timing pass; {scope.source.run_advice('', '--timing')}")
         return
     timing = timing[(timing["status"] == "ok") & ~timing["busy"].astype(bool)]
     if timing.empty:

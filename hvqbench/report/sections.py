@@ -169,7 +169,7 @@ def timing(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     calls = scope.source.timing
     if calls is None or not len(calls):
         if spec.name or spec.title:
-            scope.source.lack("table timing: no timing pass; `hvqbench run --timing` makes one")
+            scope.source.lack(f"table timing: no timing pass; {scope.source.run_advice('', '--timing')}")
         return
     calls = calls[(calls["status"] == "ok") & calls["codec"].isin(scope.codecs) & calls["dataset"].isin(scope.datasets)]
     rows = [_times(own, calls) for _, own in calls.groupby(["dataset", "codec", "point"], sort=False)]

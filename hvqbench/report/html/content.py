@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.report.html import tables
@@ -83,15 +84,19 @@ class Page:
 
 
 def gather(
-    results: pd.DataFrame, published: Sequence[str] = (), anchor: str | None = None, spec: ReportSpec | None = None
+    results: pd.DataFrame,
+    published: Sequence[str] = (),
+    anchor: str | None = None,
+    spec: ReportSpec | None = None,
+    folder: str | Path | None = None,
 ) -> Page:
-    """Everything the page says about *results*; see :func:`hvqbench.report.html.write_html` for the arguments."""
+    """Everything the page says about *results*, which lie in *folder*; the rest as of :func:`write_html`."""
     spec = spec or ReportSpec()
     anchors = dict.fromkeys([*([anchor] if anchor else []), *spec.anchors])
     spec = replace(spec, published=(*spec.published, *published), anchors=tuple(anchors))
     if results.empty:
         return Page(spec.title)
-    source = Source(results)
+    source = Source(results, folder=folder)
     scope = Scope(source, spec)
     curves = {name: scope.curves(name) for name in scope.datasets}
     every = [curve for of_set in curves.values() for of_metric in of_set.values() for curve in of_metric]

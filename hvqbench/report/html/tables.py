@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hvqbench.advice import repr_point
 from hvqbench.report.html import sources
 from hvqbench.report.html.bd import bd_rows, bd_table_of, interval, metric_hint
 from hvqbench.report.html.cells import CODEC, Cell, Column, Fact, Row, Table, number, setting, signed
@@ -183,7 +184,7 @@ def _points(rows: pd.DataFrame, scope: Scope) -> Table | None:
             number(row["bpp"], 4),
             number(row["bytes"], 0),
             *(number(row[metric], decimals(scope.infos[metric])) for metric in metrics),
-            Cell(_command(row, metrics), kind="button"),
+            Cell(_command(row, metrics, scope), kind="button"),
         )
         body.append(line)
     arrows = [f"{m} {'↑' if scope.infos[m].higher_is_better else '↓'}" for m in metrics]
@@ -204,9 +205,9 @@ def _points(rows: pd.DataFrame, scope: Scope) -> Table | None:
     )
 
 
-def _command(row: Row, metrics: Sequence[str]) -> str:
-    parts = ["hvqbench run", f"--codec {row['codec']}", f"--dataset {row['dataset']}", f"--points {row['point']:g}"]
-    return " ".join([*parts, *([f"--metric {','.join(metrics)}"] if metrics else [])])
+def _command(row: Row, metrics: Sequence[str], scope: Scope) -> str:
+    options = ["--points", repr_point(row["point"]), *(["--metric", ",".join(metrics)] if metrics else [])]
+    return scope.source.run_command([row["codec"]], row["dataset"], *options)
 
 
 def _sets(rows: pd.DataFrame, scope: Scope) -> Table | None:
