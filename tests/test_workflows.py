@@ -1,4 +1,4 @@
-"""The workflows are ones that GitHub takes, as far as actionlint knows, and the release is of the version it is named for."""
+"""The workflows are ones that GitHub takes, as far as actionlint knows; the citation is of the version in the tree."""
 
 from __future__ import annotations
 
