@@ -13,6 +13,7 @@ import typer
 
 from hvqbench.commands import (
     bd,
+    comparable,
     compare,
     curves,
     doctor,
@@ -38,7 +39,7 @@ app = typer.Typer(help="Benchmark for generative image compression.", pretty_exc
 app.add_typer(listing.app, name="ls")
 app.add_typer(curves.app, name="curves")
 app.add_typer(store.app, name="store")
-for group in (results, bd, gate, report, show, compare, single, fetch, training, doctor, match, why):
+for group in (results, bd, comparable, gate, report, show, compare, single, fetch, training, doctor, match, why):
     app.add_typer(group.app)
 
 

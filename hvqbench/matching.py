@@ -22,6 +22,7 @@ from hvqbench.bench.plan import Entry, check_device, find_codec
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.task import Decoded
 from hvqbench.bench.worker import describe
+from hvqbench.catalog import select_codecs
 from hvqbench.codec import Bitstream, Codec, Image
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
@@ -87,7 +88,7 @@ def match(
     Parameters
     ----------
     codecs
-        Ids or paths of ``codec.toml`` files. One that cannot run or cannot reach the target says so in its rows.
+        Ids, tags or paths of ``codec.toml`` files. One that cannot run or cannot reach the target says so in its rows.
     dataset
         An id, a folder of images, or an image.
     images
@@ -104,7 +105,7 @@ def match(
     """
     from hvqbench.data import load_dataset
 
-    entries = [find_codec(name) for name in dict.fromkeys(codecs)]
+    entries = [find_codec(name) for name in select_codecs(codecs)]
     if len({entry.spec.id for entry in entries}) < len(entries):
         raise HvqbenchError(f"two of {', '.join(codecs)} have one name, and so one file: rename a folder")
     data = load_dataset(dataset)
@@ -238,7 +239,9 @@ def as_table(matches: Sequence[Match], target: Target) -> str:
             means = {kind: sum(getattr(match, kind) for match in own) / len(own) for kind in kinds}
             digits = {"bytes": 0, "psnr": 2}
             values = [f"{mean:.{digits.get(kind, 4)}f}" for kind, mean in means.items()]
-            lines.append([codec, f"mean of {len(own)}", "", *values, "" if len(own) == asked else f"of {asked}"])
+            missed = sum(match.status == "missed" for match in own)
+            notes = [*([f"{missed} missed"] if missed else []), *([f"of {asked}"] if len(own) < asked else [])]
+            lines.append([codec, f"mean of {len(own)}", "", *values, ", ".join(notes)])
     align = ["left", "left", "left", *["right"] * (len(head) - 4), "left"]
     table = tabulate(lines, head, tablefmt="simple", disable_numparse=True, colalign=align)
     reasons: dict[str, list[str]] = {}

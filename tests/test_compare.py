@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,15 +157,22 @@ def test_the_command_prints_what_is_shown(folder: Path, tmp_path: Path, capsys: 
     assert lines[2:] == [str(tmp_path / "sheet.png")]
     assert PillowImage.open(tmp_path / "sheet.png").width == 2148
     assert _run("compare", "jpeg", *place, "--out", str(tmp_path / "s.png"), "--json") == 0
-    (record,) = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert "not like for like" not in printed.err
+    (record,) = json.loads(printed.out)
     assert (record["codec"], record["how"]) == ("jpeg", "kept")
+    assert _run("compare", "jpeg@10,80", *place, "--out", str(tmp_path / "s.png")) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert re.search(
+        r"first: jpeg \d\.\d+ bpp is \d\.\d\d times the bits of jpeg .*; --bpp brings them nearer", warning
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["jpeg", "--image", "frist"], "has no image 'frist': did you mean 'first'"),
-        (["jpeg@high"], "'high' is no point; write it like hypervq@0.8"),
+        (["jpeg@high"], "'high' is no point; write points like hypervq@0,1.6"),
         (["jpge"], "unknown codec 'jpge'"),
         (["jpeg", "--crop", "1,2"], "--crop 1,2: write the detail as X,Y,SIDE"),
         (["jpeg", "--crop", "90,2,16"], "the detail 90,2,16 is not in images of 96x64"),

@@ -139,6 +139,13 @@ def test_reasons_are_told_once_below_the_table() -> None:
     assert "mean of" not in text
 
 
+def test_a_mean_says_of_how_many_images_and_how_many_of_these_missed() -> None:
+    made = {"point_name": "q", "point": 1.0, "bytes": 10, "bpp": 1.0, "psnr": 30.0}
+    own = [Match("a", image, "bpp=1", status, **made) for image, status in zip("xyz", ("ok", "missed", "ok"))]  # type: ignore[arg-type]  # noqa: B905
+    text = as_table([*own, Match("a", "w", "bpp=1", "failed", "too little")], Target("bpp", 1))
+    assert re.search(r"^a +mean of 3 +10 +1\.0000 +30\.00 +1 missed, of 4$", text, re.MULTILINE)
+
+
 def test_no_infinity_in_json(tmp_path: Path) -> None:
     write_image(tmp_path / "plain.png", np.full((16, 16, 3), 128, np.uint8))
     (found,) = run(["jpeg"], "psnr=60", tmp_path / "plain.png", tmp_path / "out")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hvqbench.advice import codec_source, dataset_source
 from hvqbench.bench.current import current
 from hvqbench.bench.executor import open_teams
 from hvqbench.bench.plan import Entry, Picture, find_codec, lacking, library_versions, look_at
@@ -16,6 +17,7 @@ from hvqbench.bench.store import Store
 from hvqbench.bench.sweep import circumstances, finish, measure_images, measure_sets, split_metrics, usable_metrics
 from hvqbench.bench.task import Task
 from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean
+from hvqbench.selection import choose_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,10 +71,9 @@ def score(
     if not rows:
         raise HvqbenchError(f"no finished rows in {str(results)!r}: run `hvqbench run` first, or name its folder")
     store.open()
-    wanted = _folders(datasets, {row["dataset"] for row in rows})
-    for name in codecs or ():
-        if name not in (known := {row["codec"] for row in rows}):
-            raise did_you_mean("codec", name, known)
+    commands = [str(row.get("command") or "") for row in rows]
+    wanted = _folders(datasets, {row["dataset"] for row in rows}, commands)
+    codecs = list(choose_among(codecs, {row["codec"] for row in rows})) if codecs is not None else None
     context = circumstances(jobs)
     scored = Scored(pd.DataFrame())
     frames = []
@@ -85,7 +86,7 @@ def score(
             pictures = _pictures(place, store.root, scored.left_out)
             if pictures is None or not own:
                 continue
-            entries = _entries(own, scored.left_out)
+            entries = _entries(own, commands, scored.left_out)
             tasks = _tasks(own, entries, pictures, of_images, scored.left_out)
             sizes = {task.image.name: (task.width, task.height) for task in tasks}
             check_size(of_sets, dataset, list(sizes.values()), small_sets)
@@ -102,10 +103,10 @@ def score(
     return scored
 
 
-def _folders(datasets: Sequence[str] | None, known: set[str]) -> dict[str, str]:
+def _folders(datasets: Sequence[str] | None, known: set[str], commands: Sequence[str]) -> dict[str, str]:
     """The data sets to score, by id: what :func:`hvqbench.data.load_dataset` takes."""
     if datasets is None:
-        return {name: name for name in sorted(known)}
+        return {name: dataset_source(name, commands) for name in sorted(known)}
     chosen = {name if name in known else Path(name).resolve().name: name for name in datasets}
     for name in chosen:
         if name not in known:
@@ -124,12 +125,12 @@ def _pictures(place: str, root: Path, left_out: list[str]) -> dict[str, Picture]
     return {p.file.name: p for p in look_at(data, None, root / ".images.json") if not p.unreadable}
 
 
-def _entries(rows: Iterable[Row], left_out: list[str]) -> dict[str, Entry]:
+def _entries(rows: Iterable[Row], commands: Sequence[str], left_out: list[str]) -> dict[str, Entry]:
     """The codecs of *rows* that can decode here what they once encoded."""
     entries = {}
     for codec, fingerprint in {row["codec"]: row["codec_fingerprint"] for row in rows}.items():
         try:
-            entry = find_codec(codec)
+            entry = find_codec(codec_source(codec, commands))
             reason = entry.unavailable()
         except HvqbenchError as error:
             left_out.append(f"codec {codec}: {error}")

@@ -42,7 +42,11 @@ def summarize(rows: pd.DataFrame) -> str:
 
 
 def summary_json(rows: pd.DataFrame) -> str:
-    """The same for machines: a record for each codec and point, with counts and means, null where there is no mean."""
+    """The same for machines: a record for each codec and point, with counts and means, null where there is no mean.
+
+    ``failed`` counts failed rows and ``unscored`` those that lack a metric which failed, with ``reasons``. What failed
+    before there was a point (an image that cannot be read) has a record for each codec.
+    """
     import json
 
     records: list[dict[str, Any]] = []
@@ -51,9 +55,17 @@ def summary_json(rows: pd.DataFrame) -> str:
         fine = group[group["status"] == "ok"]
         # A mean over some of the images is not to be compared with one over all of them.
         means = {n: None if fine[n].isna().any() else float(fine[n].mean()) for n in ("bpp", *_metric_columns(fine))}
-        counts = {"images": len(fine), "failed": int((group["status"] == "failed").sum())}
+        bad = group[group["reason"] != ""]
+        counts: dict[str, Any] = {"images": len(fine), "failed": int((group["status"] == "failed").sum())}
+        counts["unscored"] = int((fine["reason"] != "").sum())
+        if len(bad):
+            counts["reasons"] = {str(reason): int(n) for reason, n in bad["reason"].value_counts(sort=False).items()}
         place = {"codec": codec, "point_name": group["point_name"].iloc[0], "point": float(group["point"].iloc[0])}
         records.append(place | counts | (means if len(fine) else {}))
+    unreadable = rows[(rows["status"] == "failed") & rows["point"].isna()]
+    for codec, group in unreadable.groupby("codec", sort=False):
+        reasons = dict(zip(group["image"], group["reason"], strict=True))
+        records.append({"codec": codec, "images": 0, "failed": len(group), "unreadable": reasons})
     for codec, group in rows[rows["status"] == "unavailable"].groupby("codec", sort=False):
         records.append({"codec": codec, "unavailable": group["reason"].iloc[0]})
     return json.dumps(records, indent=2)
@@ -205,7 +217,8 @@ def _saving(fine: pd.DataFrame, group: pd.DataFrame) -> str:
         return "-"
     if (both["reconstruction_sha256"] != both["reconstruction_sha256_fixed"]).any():
         return "-"
-    return f"{100 * (1 - both['bytes'].sum() / both['bytes_fixed'].sum()):.1f} %"
+    of = f" of {len(both)}" if len(both) < len(group) else ""
+    return f"{100 * (1 - both['bytes'].sum() / both['bytes_fixed'].sum()):.1f} %{of}"
 
 
 def _speed(group: pd.DataFrame, column: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hvqbench.commands.options import PLAIN, CatalogOption, Device, Json, Results, split, use_catalog
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(**PLAIN)
 
@@ -33,7 +33,7 @@ def compare(
 ) -> None:
     """Pictures of codecs at one rate, with a detail enlarged: from kept streams, else by encoding."""
     use_catalog(catalog)
-    from hvqbench.report.compare import reading, shots
+    from hvqbench.report.compare import reading, shots, uneven
     from hvqbench.report.sheet import save_sheet, sheet_figure
 
     detail = _crop(crop)
@@ -41,6 +41,8 @@ def compare(
     rows = shots(
         codecs, dataset, split(image, "image") if image else [], bpp=bpp, metrics=names, results=results, device=device
     )
+    for line in uneven(rows, bpp):
+        say(line)
     paths = save_sheet(sheet_figure(rows, detail), out)
     if json:
         import json as text

@@ -16,7 +16,7 @@ from hvqbench.errors import HvqbenchError
 
 GROUPS: Mapping[str, Sequence[str]] = {
     "Run and measure": ("run", "score", "doctor"),
-    "Conclude": ("bd", "report", "check", "baseline", "history"),
+    "Conclude": ("bd", "comparable", "report", "check", "baseline", "history"),
     "Look": ("show", "compare", "match", "inspect", "why"),
     "Codecs and models": ("ls", "fetch", "compress", "decompress", "train", "ablate"),
     "Housekeeping": ("store", "curves"),

@@ -16,10 +16,12 @@ from hvqbench.bench.plan import Entry, check_device, find_codec
 from hvqbench.bench.reading import read_results
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Decoded
+from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.matching import decode_elsewhere
 from hvqbench.rate_control import Target, UnreachableError, find_point
 from hvqbench.report.table import NONE
+from hvqbench.selection import parse_choices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +85,7 @@ def shots(
     Parameters
     ----------
     codecs
-        Ids or paths, each with ``@POINT`` for a given operating point.
+        Ids, tags or paths, each with ``@POINTS`` for given operating points: a picture for each.
     dataset, images
         A data set's id, a folder or an image; and the names of images in it, by default the first.
     bpp
@@ -103,7 +105,12 @@ def shots(
     check_device(device)
     data = load_dataset(dataset)
     chosen = data.named(images) or list(data.images[:1])
-    wanted = [_codec_and_point(name) for name in codecs]
+    wanted = [
+        (source, point)
+        for choice in parse_choices(codecs)
+        for source in select_codecs(choice.name)
+        for point in choice.points or (None,)
+    ]
     entries = {name: _ready(name) for name, _ in wanted}
     rows = _kept(results, data.id, [entry.spec.id for entry in entries.values()])
     decoder = Process("decoder", threads_per_process(1))
@@ -117,6 +124,22 @@ def shots(
     finally:
         decoder.close()
     return sheet
+
+
+def uneven(sheet: Sequence[Sequence[Shot]], bpp: float | None = None) -> list[str]:
+    """A warning for each image whose pictures are more than :data:`NEAR` apart in rate: that is not like for like.
+
+    Of a rate that was named, *bpp*, there is no nearer one to be had by naming it.
+    """
+    remedy = "" if bpp is not None else "; --bpp brings them nearer"
+    warnings = []
+    for row in sheet:
+        own = sorted((shot for shot in row if shot.codec), key=lambda shot: shot.bpp)
+        if own and own[-1].bpp > own[0].bpp * (1 + NEAR):
+            least, most = (f"{shot.codec} {shot.bpp:.4f} bpp" for shot in (own[0], own[-1]))
+            apart = f"{own[-1].bpp / own[0].bpp:.2f} times the bits"
+            warnings.append(f"{own[0].image}: {most} is {apart} of {least}, not like for like{remedy}")
+    return warnings
 
 
 class _Maker:
@@ -216,15 +239,6 @@ class _Maker:
             values[name] = float(value) if value == value else load_metric(name)(self.original, decoded.image)
         rate = 8 * size / (width * height)
         return Shot(self.file.name, decoded.image, entry.spec.id, entry.spec.point_name, point, rate, values, how)
-
-
-def _codec_and_point(name: str) -> tuple[str, float | None]:
-    """``hypervq@0.8`` as a codec and a point."""
-    codec, at, point = name.rpartition("@")
-    try:
-        return (codec, float(point)) if at else (name, None)
-    except ValueError:
-        raise HvqbenchError(f"{name!r}: {point!r} is no point; write it like hypervq@0.8") from None
 
 
 def _ready(name: str) -> Entry:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvqbench.analysis.indices import Inspection, codes_table, images_table, inspect_codec, usage_table
-from hvqbench.catalog import load_codec
+from hvqbench.catalog import load_codec, select_codecs
 from hvqbench.errors import UnavailableError
 from hvqbench.files import atomic_write
 from hvqbench.report.style import COLOURS, WIDTH, file_name, image_file_name, save_figure, style
@@ -62,7 +62,7 @@ def inspect_codecs(
     from hvqbench.data import load_dataset
 
     check_device(device)
-    ready = [load_codec(name) for name in codecs]
+    ready = [load_codec(name) for name in select_codecs(codecs)]
     for codec in ready:
         if reason := codec.unavailable():
             raise UnavailableError(f"codec {codec.id} cannot run here: {reason}")

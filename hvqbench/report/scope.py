@@ -12,6 +12,7 @@ import numpy as np
 
 from hvqbench.catalog import dataset_files
 from hvqbench.errors import HvqbenchError, closest
+from hvqbench.report.names import Names
 from hvqbench.report.spec import Selection
 from hvqbench.report.style import classic_codecs
 from hvqbench.selection import Points, choose_among, only_points, parse_choices
@@ -37,9 +38,13 @@ class Source:
     """All that a report is made of: quality rows, timing rows, and the curves computed from them, each once."""
 
     def __init__(
-        self, results: pd.DataFrame, timing: pd.DataFrame | None = None, folder: str | Path | None = None
+        self,
+        results: pd.DataFrame,
+        timing: pd.DataFrame | None = None,
+        folder: str | Path | None = None,
+        names: Names | None = None,
     ) -> None:
-        self.results, self.timing, self.folder = results, timing, folder
+        self.results, self.timing, self.folder, self.names = results, timing, folder, names or Names()
         self.missing: dict[str, None] = {}
         """What was asked for and is not there, one line each, in order."""
         self._bands: dict[tuple[str, str, str], Any] = {}
@@ -88,7 +93,7 @@ class Source:
             return self
         key = tuple(sorted(chosen.items()))
         if key not in self._parts:
-            self._parts[key] = Source(rows, self.timing, self.folder)
+            self._parts[key] = Source(rows, self.timing, self.folder, self.names)
             self._parts[key].missing = self.missing
         return self._parts[key]
 
@@ -154,6 +159,16 @@ class Scope:
     def ok(self) -> pd.DataFrame:
         """The rows of finished images."""
         return self.results[self.results["status"] == "ok"]
+
+    @property
+    def names(self) -> Names:
+        """What codecs, data sets and metrics are called."""
+        return self.source.names
+
+    @property
+    def named_infos(self) -> dict[str, MetricInfo]:
+        """The metrics under the titles that they are shown with."""
+        return self.names.infos(self.infos)
 
     @property
     def of_images(self) -> dict[str, MetricInfo]:
