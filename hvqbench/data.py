@@ -29,7 +29,7 @@ from typing import Any
 from hvqbench import downloads
 from hvqbench.catalog import dataset_files
 from hvqbench.codec import Image, image_digest
-from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean, say
+from hvqbench.errors import HvqbenchError, UnavailableError, closest, did_you_mean, say
 from hvqbench.image import SUFFIXES, read_image
 from hvqbench.manifest import Manifest, read_manifest
 
@@ -90,6 +90,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def named(self, names: Sequence[str]) -> list[ImageFile]:
+        """The images of those *names*, in their order.
+
+        Raises
+        ------
+        HvqbenchError
+            There is no image of a name.
+        """
+        known = {file.name: file for file in self.images}
+        for name in names:
+            if name not in known:
+                hint = closest(name, known)
+                raise HvqbenchError(
+                    f"{self.id} has no image {name!r}: {hint}it has {len(known)}, like {next(iter(known))!r}"
+                )
+        return [known[name] for name in names]
 
 
 def load_dataset(id_or_path: str | Path) -> Dataset:

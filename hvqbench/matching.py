@@ -78,6 +78,7 @@ def match(
     dataset: str | Path,
     out: Path,
     *,
+    images: Sequence[str] = (),
     limit: int | None = None,
     device: str = "cpu",
     progress: bool = True,
@@ -90,27 +91,30 @@ def match(
         Ids, tags or paths of ``codec.toml`` files. One that cannot run or cannot reach the target says so in its rows.
     dataset
         An id, a folder of images, or an image.
+    images
+        Names of images in it; by default all.
     limit
-        Only the first so many images.
+        Only the first so many of these.
     progress
         Whether to show it, on stderr.
 
     Raises
     ------
     HvqbenchError
-        An unknown codec, data set, metric or device; *out* cannot be written.
+        An unknown codec, data set, image, metric or device; *out* cannot be written.
     """
     from hvqbench.data import load_dataset
 
     entries = [find_codec(name) for name in select_codecs(codecs)]
     if len({entry.spec.id for entry in entries}) < len(entries):
         raise HvqbenchError(f"two of {', '.join(codecs)} have one name, and so one file: rename a folder")
-    images = load_dataset(dataset).images[:limit]
+    data = load_dataset(dataset)
+    chosen = (data.named(images) or data.images)[:limit]
     check_device(device)
     out.mkdir(parents=True, exist_ok=True)
     matches = []
-    with show_progress(len(entries) * len(images), progress) as advance:
-        for found in _matches(entries, images, target, out, device):
+    with show_progress(len(entries) * len(chosen), progress) as advance:
+        for found in _matches(entries, chosen, target, out, device):
             matches.append(found)
             advance(f"{found.codec} {found.image}", found.status == "failed")
     atomic_write(out / TABLE, _csv(matches).encode())

@@ -38,7 +38,19 @@ DIGITS = 4
 
 
 class UnreachableError(HvqbenchError):
-    """Every point of this codec misses the target on this image."""
+    """Every point of this codec misses the target on this image.
+
+    Parameters
+    ----------
+    nearest
+        The stream that comes nearest.
+    encodes
+        Streams that the search made.
+    """
+
+    def __init__(self, message: str, nearest: Trial, encodes: int) -> None:
+        super().__init__(message)
+        self.nearest, self.encodes = nearest, encodes
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,21 @@ class Target:
         except ValueError:
             raise HvqbenchError(f"{text!r} is no target: write a metric and a number, like lpips-alex=0.2") from None
         return cls(name if name == "bpp" else metric_id(name), value)
+
+    @classmethod
+    def of_options(cls, bpp: float | None, quality: str | None) -> Target | None:
+        """The target that ``--bpp`` or ``--quality`` names; None where neither is given.
+
+        Raises
+        ------
+        HvqbenchError
+            Both are given.
+        """
+        if bpp is not None and quality is not None:
+            raise HvqbenchError("--bpp and --quality each name a target: give one of them")
+        if bpp is not None:
+            return cls("bpp", bpp)
+        return None if quality is None else cls.parse(quality)
 
     @property
     def is_rate(self) -> bool:
@@ -286,7 +313,9 @@ class _Search:
         reach = f"goes from {low} to {high}" if low != high else f"is always {low}"
         return UnreachableError(
             f"{self.codec.id} cannot reach {quantity} {self.target.value:g} on this image: its {quantity} {reach}; "
-            "name a value that it reaches, or another codec"
+            "name a value that it reaches, or another codec",
+            self.nearest(),
+            self.encodes,
         )
 
 

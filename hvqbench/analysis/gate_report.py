@@ -13,11 +13,11 @@ MARKS = {"fine": "✓", "better": "▲", "worse": "✗", "not measured": "?"}
 
 
 def to_text(report: GateReport) -> str:
-    """The headline, a line for each finding that is not fine, the worst first, and one for each codec's fine ones."""
+    """The headline, a line for each finding that is not fine, the worst first, and each codec's fine numbers."""
     lines = [f"  {f.verdict:<13}{f.dataset}  {f.codec}  {f.text}" for f in _sorted(report) if f.verdict != "fine"]
     fine: dict[tuple[str, str], list[str]] = {}
     for finding in report.of("fine"):
-        fine.setdefault((finding.dataset, finding.codec), []).append(finding.what)
+        fine.setdefault((finding.dataset, finding.codec), []).append(f"{finding.what} {_change(finding)}".rstrip())
     lines += [f"  {'fine':<13}{dataset}  {codec}  {', '.join(what)}" for (dataset, codec), what in fine.items()]
     return "\n".join([report.headline, *lines])
 

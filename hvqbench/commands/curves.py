@@ -76,7 +76,7 @@ def export_files(
     kind: Annotated[str, typer.Option("--format", help="csv, compressai, tensorflow or codec-compare.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write into.")],
     dataset: Annotated[str | None, typer.Option("--dataset", help="The data set; needed if there are several.")] = None,
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; by default all there are.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; default: all there are.")] = None,
     results: Results = Path("results"),
     catalog: CatalogOption = None,
 ) -> None:

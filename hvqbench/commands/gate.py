@@ -29,7 +29,7 @@ def _baselines() -> None:
 def check(
     baseline: Annotated[str, typer.Option("--baseline", help="The baseline: its file, or its name in the catalog.")],
     results: Annotated[
-        Path | None, typer.Option("--results", help="Compare these results; by default the codecs are run.")
+        Path | None, typer.Option("--results", help="Compare these results; default: the codecs are run.")
     ] = None,
     tolerance: Annotated[str, typer.Option("--tolerance", help="Up to this much worse is fine.")] = "0.5%",
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write it for a pull request.")] = None,
@@ -71,7 +71,7 @@ def save(
     codec: Annotated[Names, typer.Option("--codec", help="Only these; commas or repeat.")] = None,
     dataset: Annotated[Names, typer.Option("--dataset", help="Only these; commas or repeat.")] = None,
     exact: Annotated[
-        Names, typer.Option("--exact", help="Codecs whose bitstreams must stay the same, or none; by default all.")
+        Names, typer.Option("--exact", help="Codecs whose bitstreams must stay the same, or none; default: all.")
     ] = None,
     folder: Annotated[Path, typer.Option("--folder", help="Where baselines live.")] = FOLDER,
     catalog: CatalogOption = None,
@@ -97,7 +97,7 @@ def save(
 
 @app.command()
 def history(
-    baseline: Annotated[Names, typer.Option("--baseline", help="Files or names; by default all in --folder.")] = None,
+    baseline: Annotated[Names, typer.Option("--baseline", help="Files or names; default: all in --folder.")] = None,
     metric: Annotated[Names, typer.Option("--metric", help="Only these; commas or repeat.")] = None,
     codec: Annotated[Names, typer.Option("--codec", help="Only these; commas or repeat.")] = None,
     anchor: Annotated[

@@ -8,16 +8,30 @@ from typing import Annotated, Any
 
 import typer
 
+from hvqbench.commands.groups import PLAIN
 from hvqbench.errors import HvqbenchError
 
-# Plain help: rich's takes longer to import than a command should take to answer.
-PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
+__all__ = [
+    "PLAIN",
+    "CatalogOption",
+    "Codecs",
+    "Device",
+    "Json",
+    "Limit",
+    "Results",
+    "amounts",
+    "given",
+    "numbers",
+    "split",
+    "use_catalog",
+]
 
 Codecs = Annotated[
     list[str], typer.Option("--codec", help="Codec ids, tags (classic) or paths of codec.toml; commas or repeat.")
 ]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
 Device = Annotated[str, typer.Option("--device", help="Where codecs run: cpu, cuda, ...")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CatalogOption = Annotated[
     Path | None, typer.Option("--catalog", help="A folder with your codecs/, datasets/, reports/.")

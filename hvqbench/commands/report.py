@@ -16,7 +16,7 @@ app = typer.Typer(**PLAIN)
 @app.command()
 def report(
     spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A spec: its name (paper) or path; by default all there is.")
+        str | None, typer.Argument(metavar="[SPEC]", help="A spec: its name (paper) or path; default: all there is.")
     ] = None,
     codec: Annotated[
         list[str] | None, typer.Option("--codec", help="Only these codecs: ids or tags, each with @POINTS.")

@@ -33,14 +33,16 @@ SmallSets = Annotated[bool, typer.Option("--small-sets", help="FID and KID of se
 def run(
     codec: Codecs,
     dataset: Annotated[str, typer.Option("--dataset", help="A data set's id, or a folder of images.")],
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; by default all that run.")] = None,
-    points: Annotated[list[str] | None, typer.Option("--points", help="Points, instead of the codec's ladder.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; default: all that run.")] = None,
+    points: Annotated[
+        list[str] | None, typer.Option("--points", "--point", help="Operating points; default: the codec's ladder.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
     results: Results = Path("results"),
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once; above 1 no speed is shown.")] = 1,
     rerun: Annotated[str, typer.Option("--rerun", help="What to measure: missing, failed, all or never.")] = "missing",
     timing: Annotated[bool, typer.Option("--timing", help="Measure time and memory, instead of quality.")] = False,
-    repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="How often to time each call; 3.")] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="Timings of each call; default: 3.")] = None,
     small_sets: SmallSets = False,
     executor: Annotated[str, typer.Option("--executor", help="Where jobs run: local, or ray, a cluster.")] = "local",
     address: Annotated[str | None, typer.Option("--address", help="Of the Ray cluster, HOST:PORT.")] = None,

@@ -17,7 +17,7 @@ from hvqbench.bench.reading import read_results
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Decoded
 from hvqbench.catalog import select_codecs
-from hvqbench.errors import HvqbenchError, UnavailableError, closest, say
+from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.matching import decode_elsewhere
 from hvqbench.rate_control import Target, UnreachableError, find_point
 from hvqbench.report.table import NONE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hvqbench.codec import Image
-    from hvqbench.data import Dataset, ImageFile
+    from hvqbench.data import ImageFile
     from hvqbench.metrics.maps import Map
 
 NEAR = 0.1
@@ -112,7 +112,7 @@ def shots(
     check_device(device)
     mappers = _mappers(maps)
     data = load_dataset(dataset)
-    chosen = _images(data, images)
+    chosen = data.named(images) or list(data.images[:1])
     wanted = [
         (source, point)
         for choice in parse_choices(codecs)
@@ -261,17 +261,6 @@ class _Maker:
             values[name] = float(value) if value == value else load_metric(name)(self.original, decoded.image)
         rate = 8 * size / (width * height)
         return Shot(self.file.name, decoded.image, entry.spec.id, entry.spec.point_name, point, rate, values, how)
-
-
-def _images(data: Dataset, names: Sequence[str]) -> list[ImageFile]:
-    known = {file.name: file for file in data.images}
-    for name in names:
-        if name not in known:
-            hint = closest(name, known)
-            raise HvqbenchError(
-                f"{data.id} has no image {name!r}: {hint}it has {len(known)}, like {next(iter(known))!r}"
-            )
-    return [known[name] for name in names] or list(data.images[:1])
 
 
 def _ready(name: str) -> Entry:

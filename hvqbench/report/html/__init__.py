@@ -83,7 +83,7 @@ def write_html(
     left = LIMIT - len(_render(page, rooms, blobs).encode()) - LISTING
     for number, part in enumerate(page.parts):
         blobs.budget = blobs.size + (left - blobs.size) // (len(page.parts) - number)
-        rooms[part.name] = make_room(page.results, part.name, page.image_metrics, folder, blobs)
+        rooms[part.name] = make_room(page.results, part.name, page.image_metrics, folder, blobs, part.finding)
     out = Path(out)
     path = out if out.suffix in (".html", ".htm") else out / "report.html"
     try:

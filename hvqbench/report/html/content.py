@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hvqbench.report.html import tables
 from hvqbench.report.html.cells import Fact, Table
+from hvqbench.report.html.finding import Finding, find, opening_metric
 from hvqbench.report.html.marks import Mark, marks
 from hvqbench.report.scope import Scope, Source
 from hvqbench.report.spec import ReportSpec
@@ -55,6 +56,7 @@ class Part:
     metrics: list[str]
     """Those with a curve."""
     images: int
+    finding: Finding | None = None
 
 
 @dataclass
@@ -98,21 +100,22 @@ def gather(
     scope = Scope(source, spec)
     curves = {name: scope.curves(name) for name in scope.datasets}
     every = [curve for of_set in curves.values() for of_metric in of_set.values() for curve in of_metric]
-    looks = marks(every, scope.classic)
+    shown_as = marks(every, scope.classic, scope.codecs)
     page = Page(
         title=spec.title,
         made=_made(scope.results),
         results=scope.results,
         image_metrics=list(scope.of_images),
         infos=scope.infos,
-        marks=looks,
+        marks=shown_as,
         data={
             "datasets": {
                 name: {metric: [_as_data(curve, source) for curve in of_metric] for metric, of_metric in of_set.items()}
                 for name, of_set in curves.items()
             },
-            "codecs": {label: mark.as_data() for label, mark in looks.items()},
+            "codecs": {label: mark.as_data() for label, mark in shown_as.items()},
             "metrics": {name: _metric(info) for name, info in scope.infos.items()},
+            "opens": {name: opening_metric(of_set) for name, of_set in curves.items()},
         },
     )
     for name in scope.datasets:
@@ -121,7 +124,8 @@ def gather(
             continue
         of_set, facts = tables.of_dataset(scope, name)
         ok = rows[rows["status"] == "ok"]
-        page.parts.append(Part(name, facts, of_set, list(curves[name]), ok["image"].nunique()))
+        finding = find(scope, name, curves[name])
+        page.parts.append(Part(name, facts, of_set, list(curves[name]), ok["image"].nunique(), finding))
     page.missing = list(source.missing)
     return page
 
