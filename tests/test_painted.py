@@ -127,7 +127,7 @@ def test_grids_that_make_no_sense(grids: tuple[int, ...], reason: str) -> None:
 @pytest.mark.parametrize("kind", ["single", "residual", "pyramid"])
 def test_gradient_passes_straight_through_each_level_once(kind: str) -> None:
     made = tokenizer(SHAPES[kind])
-    grids = Grids(made, decay=0.9)
+    grids = Grids(made, memory=25)
     grids.ready = [True] * len(grids.ready)
     latent = torch.randn(2, 32, 8, 8)
     part = grids.quantize(latent, [None] * len(grids.ready), learn=False)
@@ -150,7 +150,7 @@ def test_gradient_passes_straight_through_each_level_once(kind: str) -> None:
 
 def test_codebooks_learn_from_what_is_sent_only() -> None:
     made = tokenizer(SHAPES["pyramid"])
-    grids = Grids(made, decay=0.5)
+    grids = Grids(made, memory=2)
     grids.ready = [True] * 3
     for trainer in grids.codebooks:
         trainer.adopt(per_batch=64)
