@@ -159,7 +159,7 @@ class Codec(ABC):
 
         After it may come other encoders of the same bitstreams, to reach rates that :meth:`encode` jumps over.
         """
-        return {"": partial(self.encode, image)}
+        return {"": partial(self.encode, check_image(image))}
 
     @abstractmethod
     def decode(self, data: bytes) -> Image:
