@@ -26,8 +26,8 @@ TEXT = (
     "protocol",
 )
 INTEGER = ("width", "height", "bytes", "images", "patches", "threads", "jobs")
-REPEATED = ("codec_fingerprint", "metrics", "libraries", "command")
-"""Long texts of which a million rows have a few: in memory each is kept once."""
+REPEATED = ("codec_fingerprint", "image_sha256", "metrics", "libraries", "command")
+"""Long texts that many rows have in common: in memory each is kept once."""
 REQUIRED = ("image", "key", "status", "point", "codec_fingerprint", "started")
 """Columns that every file has."""
 FILLED = ("image", "key", "status", "started")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import platform
 import time
@@ -209,7 +210,8 @@ def look_at(dataset: Dataset, limit: int | None, cache: Path) -> list[Picture]:
         say(f"not applied, the pixels are taken for sRGB: {note} of {len(names)} images ({shown})")
     if fresh != known:
         with contextlib.suppress(OSError):  # only a cache
-            atomic_write(cache, json.dumps({"version": stamp, "images": fresh}).encode())
+            content = {"version": stamp, "images": fresh}
+            atomic_write(cache, json.dumps(content | {"sha256": _sha256(content)}).encode())
     return pictures
 
 
@@ -227,9 +229,14 @@ def _may_still_change(state: list[int]) -> bool:
 def _read_cache(path: Path, stamp: str) -> dict[str, list]:
     try:
         content = json.loads(path.read_bytes())
-        return content["images"] if content["version"] == stamp else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = content.pop("sha256") == _sha256(content)
+        return content["images"] if whole and content["version"] == stamp else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _sha256(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_device(device: str) -> None:

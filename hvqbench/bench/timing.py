@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ from hvqbench.bench.executor import TIMEOUT_S, Process, threads_per_process
 from hvqbench.bench.machine import OtherWork, cpu_seconds, is_busy, machine_facts
 from hvqbench.bench.plan import check_device, find_codec, library_versions, look_at, make_plan, note
 from hvqbench.bench.progress import progress as show_progress
-from hvqbench.bench.rows import Identity, Row
+from hvqbench.bench.rows import Identity, Row, after
+from hvqbench.bench.sealed import open_sealed, seal
 from hvqbench.bench.store import Store
 from hvqbench.bench.sweep import check_arguments, circumstances
 from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure, now
@@ -108,7 +109,7 @@ def time_codecs(
     tasks = [task for task in make_plan(entries, data.id, pictures, {}, points, device) if task.codec not in reasons]
     tasks.sort(key=lambda task: names.index(task.source))  # stable: the first codec comes first, points in order
 
-    start = now()
+    start = after(now(), _newest_pass(store.root))
     context = circumstances(jobs=1) | {"pass": start, "repeats": repeats, "load_average": load_average}
     _warn_if_busy(load_average)
     libraries = {entry.spec.id: library_versions(entry.codec) for entry in entries}
@@ -161,12 +162,11 @@ def read_timing(path: str | Path = "results", history: bool = False) -> pd.DataF
     HvqbenchError
         There are no times in that folder.
     """
-    import pandas as pd
 
     files = sorted((Path(path) / FOLDER).glob("[!.]*.parquet"))
     if not files:
         raise HvqbenchError(f"no times in {str(path)!r}: run `hvqbench run --timing` first, or name its folder")
-    table = _join(pd.read_parquet(file) for file in files)
+    table = _join(map(_read_round, files))
     if history:
         return table
     newest = table["pass"] == table.groupby("dataset")["pass"].transform("max")
@@ -303,13 +303,27 @@ def _warn_if_busy(load_average: float) -> None:
 def _keep(path: Path, rows: list[Row]) -> pd.DataFrame:
     """Write a round's rows; the table that was written."""
     import pandas as pd
+    import pyarrow as pa
 
     frame = pd.DataFrame(rows)
-    content = BytesIO()
-    frame.to_parquet(content, index=False)
     path.parent.mkdir(exist_ok=True)
-    atomic_write(path, content.getvalue())
+    atomic_write(path, seal(pa.Table.from_pandas(frame, preserve_index=False), {}))
     return frame
+
+
+def _read_round(path: Path) -> pd.DataFrame:
+    try:
+        return open_sealed(path.read_bytes()).read().to_pandas()
+    except Exception as error:  # of a damaged file, pyarrow's parsers raise almost anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise HvqbenchError(f"cannot read {path}: {reason}; remove the file and time again") from None
+
+
+def _newest_pass(root: Path) -> str:
+    """When the newest pass started, by the name of its file, in which a time has no colons."""
+    found = sorted(path.name for path in (root / FOLDER).glob("[!.]*.parquet"))
+    time = re.match(r"(.*T\d\d)(\d\d)(.*)([+-]\d\d)(\d\d)-\d+\.parquet$", found[-1]) if found else None
+    return f"{time[1]}:{time[2]}:{time[3]}{time[4]}:{time[5]}" if time else ""
 
 
 def _join(rounds: Iterable[pd.DataFrame]) -> pd.DataFrame:
