@@ -1,7 +1,9 @@
 # make demo    VQ codecs, VVC and JPEG on five sample photographs, with a page to look at: some minutes, no data needed
 # make test    the tests
-# make check   lint, format, types and workflows
+# make check   lint, format, types, layers and workflows
 # make docs    the documentation as a web site, in site/
+# make faults  the fault suite, which hurts hvqbench in every way that it promises to survive: half an hour, less with
+#              FAULTS=--small
 # make bench   how long the parts of the VQ codecs, JPEG and the metrics take, on a machine that does nothing else
 # make gate    compare a few codecs with their saved baseline: some minutes; make gate-baseline saves it anew
 # make kodak   all codecs on Kodak: hours
@@ -25,7 +27,7 @@ DEMO := jpeg@5,30 vvenc@42,47,51 fixed-vq@0 huffman-vq@0,1.6 hypervq@0,1.6 hyper
 GATE := $(BIN)/hvqbench run --dataset sample --metric psnr --results .cache/gate
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: all .venv dev demo test check docs bench gate gate-baseline kodak clean
+.PHONY: all .venv dev demo test check docs faults bench gate gate-baseline kodak clean
 all: test
 
 .venv: .venv/.installed
@@ -75,6 +77,10 @@ docs: dev
 	@echo "Writing the documentation to site/; a dead link is an error."
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "page     site/index.html: open it in a browser"
+
+faults: dev
+	@echo "Running the fault suite: damaged streams, kills, flipped bits, full disks, several writers. FAULTS=--small for a little of it."
+	@$(BIN)/python tests/faults $(FAULTS)
 
 bench: dev
 	@echo "Timing the parts of the VQ codecs, JPEG and the metrics: some minutes. Let the machine do nothing else."

@@ -92,7 +92,7 @@ class VisibleStream:
 def visible_output() -> Iterator[None]:
     """Within the block all that is printed goes through a :class:`VisibleStream`."""
     before = sys.stdout
-    sys.stdout = VisibleStream(before)  # type: ignore[assignment]
+    sys.stdout = VisibleStream(before)
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ PARTS = {
     "kills": ["--kills", "2"],
     "flips": ["--flips", "100"],
     "disk": ["--disk", "2"],
+    "mount": [],
     "writers": ["--writers", "1"],
 }
 
@@ -31,11 +32,11 @@ def test_a_little_of_the_fault_suite(part: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
     assert head == ["part", "faults", "tried", "outcome", "failed", "took"]
-    tried = {row[0]: (int(row[2]), row[4]) for row in rows}
-    assert [failed for count, failed in tried.values() if count] == ["0"] * sum(
-        count > 0 for count, _ in tried.values()
-    )
-    assert next(iter(tried.values()))[0] == int(PARTS[part][1])
+    ((_, _, tried, _, failed, _),) = rows
+    if failed.startswith("skipped: "):
+        pytest.skip(failed)
+    assert failed == "0"
+    assert int(tried) == int((PARTS[part] or ["", "4"])[1])
 
 
 @pytest.fixture

@@ -215,10 +215,10 @@ class Process:
     quiet
         Whether what it prints is kept for its obituary, and not shown.
     timeout_s
-        How long it may take for an answer; by default for ever.
+        How long it may take for an answer; None for ever.
     """
 
-    def __init__(self, role: str, threads: int, quiet: bool = True, timeout_s: float | None = None) -> None:
+    def __init__(self, role: str, threads: int, quiet: bool = True, timeout_s: float | None = TIMEOUT_S) -> None:
         self.role = role
         self._quiet = quiet
         self._threads = threads

@@ -184,7 +184,7 @@ def _on(place: Workplace, mount: Path, outcome: Outcome) -> None:
 def _inject(failing: str, number: int, record: Path) -> None:
     """Let the call of that kind and number and all after it fail; all calls are noted in *record*."""
     calls = dict.fromkeys(KINDS, 0)
-    plain_write, plain_fsync, plain_replace = Path.write_bytes, os.fsync, Path.replace
+    plain_open, plain_fsync, plain_replace = Path.open, os.fsync, Path.replace
 
     def fails(kind: str) -> bool:
         calls[kind] += 1
@@ -192,11 +192,31 @@ def _inject(failing: str, number: int, record: Path) -> None:
             file.write(f"{kind}\n")
         return kind == failing and calls[kind] >= number
 
-    def write(self: Path, data: Any) -> int:
-        if self.name.endswith(".tmp") and fails("write"):
-            plain_write(self, data[: len(data) // 2])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return plain_write(self, data)
+    class Filling:
+        """A file that takes half of what is written, and then no more."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def write(self, data: Any) -> int:
+            if fails("write"):
+                self._file.write(data[: len(data) // 2])
+                self._file.flush()
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return int(self._file.write(data))
+
+        def __enter__(self) -> Filling:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+    def opened(self: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        file = plain_open(self, mode, *arguments, **named)
+        return Filling(file) if self.name.endswith(".tmp") and set(mode) & set("wxa") else file
 
     def flush(handle: int) -> None:
         if fails("fsync"):
@@ -208,7 +228,7 @@ def _inject(failing: str, number: int, record: Path) -> None:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self), None, str(target))
         return plain_replace(self, target)
 
-    Path.write_bytes, os.fsync, Path.replace = write, flush, rename  # type: ignore[method-assign,assignment]
+    Path.open, os.fsync, Path.replace = opened, flush, rename  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

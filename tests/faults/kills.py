@@ -1,7 +1,7 @@
 """SIGKILL at a random moment of run, compact, score and report.
 
 Right is: what was finished is there, and whole; nothing of it runs on, and no temporary folder stays; the same command
-then ends well, with the rows (or the files) of a run that nothing hurt.
+then ends well, with the rows (or the files) of a run that nothing hurt, and removes what was half written.
 """
 
 from __future__ import annotations
@@ -47,8 +47,6 @@ def kill(place: Workplace, count: int, seed: int) -> Outcome:
             ended, wrong = _once(place, commands[name], after)
             what = f"{name} {'had ended' if ended else 'killed'}"
             outcome.add(what, f"{name} killed after {after:.3f} s: {wrong}" if wrong else "")
-        left = list(place.root.glob("hurt/**/.*.tmp"))
-        outcome.counts["temporary files left"] += len(left)
     return outcome
 
 
@@ -70,6 +68,8 @@ def _once(place: Workplace, command: _Command, after: float) -> tuple[bool, str]
     if not wrong:
         status, said = place.call(command.arguments)
         wrong = f"the same command exits with {status}: {said[-300:]}" if status else command.wrong(True)
+    if not wrong and (left := list(place.root.glob("hurt/**/.*.tmp"))):
+        wrong = f"{len(left)} half-written files stay"
     return ended, wrong
 
 
