@@ -14,7 +14,7 @@ ENV HVQBENCH_CACHE=/cache \
 
 # PyTorch first, in a layer of its own: it changes rarely and is most of the image.
 COPY constraints.txt /tmp/
-RUN pip install torch torchvision -c /tmp/constraints.txt --index-url https://download.pytorch.org/whl/cpu
+RUN pip install torch torchvision -c /tmp/constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu
 
 COPY . /tmp/hvqbench
 RUN pip install /tmp/hvqbench -c /tmp/constraints.txt && rm -rf /tmp/hvqbench

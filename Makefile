@@ -25,7 +25,9 @@ SHIPPED := $(VQ) classic
 # restore the same pixels, which are judged once.
 DEMO := jpeg@5,30 vvenc@42,47,51 fixed-vq@0 huffman-vq@0,1.6 hypervq@0,1.6 hypervq-search@0,1.6
 GATE := $(BIN)/hvqbench run --dataset sample --metric psnr --results .cache/gate
-TORCH_CPU := https://download.pytorch.org/whl/cpu
+# Of one version pip takes the wheel with a suffix, 2.0+cpu.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+  $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
 
 .PHONY: all .venv dev demo test check docs faults bench gate gate-baseline kodak clean
 all: test
@@ -42,12 +44,11 @@ dev: .venv/.dev
 	  echo "Making .venv with $$python: PyTorch is large, this takes some minutes."; \
 	  $$python -m venv .venv; \
 	fi
-	$(if $(CPU),$(BIN)/python -m pip install --disable-pip-version-check torch torchvision -c constraints.txt --index-url $(TORCH_CPU))
-	$(BIN)/python -m pip install --disable-pip-version-check -e . -c constraints.txt
+	$(PIP) -e .
 	@touch $@
 
 .venv/.dev: .venv/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,docs]' -c constraints.txt
+	$(PIP) -e '.[dev,docs]'
 	@touch $@
 
 demo: .venv

@@ -12,6 +12,7 @@ from hvqbench.report.html import tables
 from hvqbench.report.html.cells import Fact, Table
 from hvqbench.report.html.finding import Finding, find, opening_metric
 from hvqbench.report.html.marks import Mark, marks
+from hvqbench.report.names import Names
 from hvqbench.report.scope import Scope, Source
 from hvqbench.report.spec import ReportSpec
 
@@ -96,7 +97,7 @@ def gather(
     spec = replace(spec, published=(*spec.published, *published), anchors=tuple(anchors))
     if results.empty:
         return Page(spec.title)
-    source = Source(results, folder=folder)
+    source = Source(results, folder=folder, names=Names(spec.names))
     scope = Scope(source, spec)
     curves = {name: scope.curves(name) for name in scope.datasets}
     every = [curve for of_set in curves.values() for of_metric in of_set.values() for curve in of_metric]

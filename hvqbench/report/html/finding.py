@@ -25,6 +25,9 @@ LEADING = ("lpips-alex", "dists", "lpips-vgg", "ms-ssim", "ssimulacra2", "psnr")
 FIDELITY = "psnr"
 """Told beside the leading metric: a codec that looks better may keep less of the original's pixels."""
 
+LEAST_DB = 0.05
+"""Less than this at equal rate is not told: it would read as 0.0 dB."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -91,12 +94,12 @@ def _hardest(scope: Scope, dataset: str, metric: str, newer: Sequence[str], riva
 
 
 def _told(scope: Scope, bd: BDRate) -> Finding:
-    title = _short(scope.infos[bd.metric])
+    title = _short(scope.named_infos[bd.metric])
     images = f"{bd.images} image{'' if bd.images == 1 else 's'}"
     here = f"at equal {title} on {'this image' if bd.images == 1 else 'these images'}"
-    size = abs(bd.percent)
+    size, codec, rival = abs(bd.percent), scope.names(bd.codec), scope.names(bd.anchor)
     if bd.ci_low <= 0 <= bd.ci_high:
-        said = f"{bd.codec} and {bd.anchor} need about the same bits {here}"
+        said = f"{codec} and {rival} need about the same bits {here}"
     else:
         said = (
             f"{bd.codec} needs {size:.0f}\u00a0% {'fewer' if bd.percent < 0 else 'more'} bits than {bd.anchor} {here}"
@@ -104,7 +107,7 @@ def _told(scope: Scope, bd: BDRate) -> Finding:
     details = [f"BD-rate of the mean curves over {images} of {bd.dataset}: {signed(bd.percent, 1)}\u00a0%"]
     if not math.isnan(bd.ci_low):
         details.append(f"95\u00a0% interval {signed(bd.ci_low, 1)} to {signed(bd.ci_high, 1)}\u00a0%")
-    caution = ", of less than half of what was measured" if bd.overlap < LOW_OVERLAP else ""
+    caution = ", and this is of no more than that" if bd.overlap < LOW_OVERLAP else ""
     details.append(f"the curves share {100 * bd.overlap:.0f}\u00a0% of their quality range{caution}")
     sentence = f"{said}{_fidelity(scope, bd)}."
     return Finding(sentence, f"{'; '.join(details)}.", bd.codec, bd.anchor, bd.metric)
@@ -117,10 +120,10 @@ def _fidelity(scope: Scope, bd: BDRate) -> str:
     if bd.metric == FIDELITY or FIDELITY not in scope.infos:
         return ""
     change = bd_metric(scope.source.curves, bd.codec, bd.anchor, FIDELITY, bd.dataset)
-    if math.isnan(change.change) or change.ci_low <= 0 <= change.ci_high:
+    if math.isnan(change.change) or change.ci_low <= 0 <= change.ci_high or abs(change.change) < LEAST_DB:
         return ""
     keeps, amount = bd.codec if change.change > 0 else bd.anchor, f"{abs(change.change):.1f}\u00a0dB"
-    return f"; {keeps} keeps more {_short(scope.infos[FIDELITY])}, {amount} at equal rate"
+    return f"; {scope.names(keeps)} keeps more {_short(scope.named_infos[FIDELITY])}, {amount} at equal rate"
 
 
 def _at_equal_rate(
@@ -137,10 +140,9 @@ def _at_equal_rate(
     better = (pair.change > 0) == pair.higher_is_better
     first, second = (pair.codec, pair.anchor) if better else (pair.anchor, pair.codec)
     unit = f"\u00a0{pair.unit}" if pair.unit else ""
-    title = _short(scope.infos[metric])
-    sentence = (
-        f"{first} has the better {title} at equal rate than {second}, by {abs(pair.change):.3g}{unit} on average."
-    )
+    title = _short(scope.named_infos[metric])
+    better_by = f"by {abs(pair.change):.3g}{unit} on average"
+    sentence = f"{scope.names(first)} has a better {title} than {scope.names(second)} at equal rate, {better_by}."
     details = (
         f"BD-metric of the mean curves over {pair.images} images of {dataset}; the curves share no quality, so there "
         f"is no BD-rate, and {100 * pair.overlap:.0f}\u00a0% of their rates."
