@@ -48,8 +48,8 @@ def tails(spec: TableSpec, scope: Scope) -> Iterator[Table]:
         "A mean hides the picture that a codec ruins. A tenth of the images is better than the value of the best "
         "tenth, and a tenth worse than that of the worst, in the metric's own direction."
     )
-    titles = TITLES | {"good": "best tenth", "bad": "worst tenth", "worst_image": "worst image"}
-    decimals = DECIMALS | dict.fromkeys(("mean", "good", "bad", "worst"), 4)
+    titles = {**TITLES, "good": "best tenth", "bad": "worst tenth", "worst_image": "worst image"}
+    decimals = {**DECIMALS, **dict.fromkeys(("mean", "good", "bad", "worst"), 4)}
     yield plain_table(spec.name or "tails", spec.title or "Worst images", intro, frame, decimals, titles)
 
 
