@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hvqbench.commands.options import PLAIN, CatalogOption, Device, Json, Results, split, use_catalog
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(**PLAIN)
 
@@ -37,7 +37,7 @@ def compare(
 ) -> None:
     """Pictures of codecs at one rate, with a detail enlarged: from kept streams, else by encoding."""
     use_catalog(catalog)
-    from hvqbench.report.compare import reading, shots
+    from hvqbench.report.compare import reading, shots, unlike_rates
     from hvqbench.report.sheet import save_sheet, sheet_figure
 
     detail = _crop(crop)
@@ -52,6 +52,8 @@ def compare(
         results=results,
         device=device,
     )
+    for warning in filter(None, map(unlike_rates, rows)):
+        say(warning)
     paths = save_sheet(sheet_figure(rows, detail), out)
     if json:
         import json as text

@@ -128,6 +128,21 @@ def shots(
     return sheet
 
 
+def unlike_rates(row: Sequence[Shot]) -> str:
+    """What to say if the pictures of an image are of rates that differ by more than :data:`NEAR`; ``""`` if not.
+
+    >>> import numpy as np
+    >>> pixels = np.zeros((1, 1, 3), np.uint8)
+    >>> unlike_rates([Shot("x", pixels), Shot("x", pixels, "a", bpp=0.1), Shot("x", pixels, "b", bpp=0.15)])
+    'x: b has 50 % more bits than a, so that the pictures are not of one rate: --bpp matches them'
+    """
+    coded = sorted((shot for shot in row if shot.codec), key=lambda shot: shot.bpp)
+    if len(coded) < 2 or coded[-1].bpp <= (1 + NEAR) * coded[0].bpp:
+        return ""
+    more = f"{coded[-1].codec} has {coded[-1].bpp / coded[0].bpp - 1:.0%} more bits than {coded[0].codec}"
+    return f"{row[0].image}: {more.replace('%', ' %')}, so that the pictures are not of one rate: --bpp matches them"
+
+
 def _mappers(names: Sequence[str]) -> dict[str, Any]:
     """The maps of those metrics; an unknown one raises before anything is encoded."""
     if not names:
