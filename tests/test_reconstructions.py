@@ -20,6 +20,7 @@ from hvqbench.data import load_dataset
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import read_image, write_image
 from hvqbench.protocol import FLAGS
+from hvqbench.report import make_report
 
 PLUGIN = """
 import math
@@ -95,6 +96,18 @@ def test_they_stand_beside_codecs_that_ran_here(theirs: Path, originals: Path) -
     bd = bd_rate(hvqbench.read_results(results), "theirs", "jpeg", "psnr")
     assert bd.images == 2
     assert np.isfinite(bd.percent)
+
+
+def test_a_report_and_its_page_show_them_marked(theirs: Path, originals: Path, tmp_path: Path) -> None:
+    results = theirs.parent / "results"
+    hvqbench.run(["jpeg"], originals, metrics=["psnr"], points=[10, 30, 60, 90], results=results, progress=False)
+    told(theirs, originals)
+    make_report(hvqbench.read_results(results), tmp_path / "report", "jpeg", html=True, streams=results)
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert f"not-decoded (theirs): {FLAGS['not-decoded']}" in text
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "theirs" in page
+    assert "not-decoded" in page
 
 
 def test_to_resume_scores_nothing_and_a_new_metric_only_itself(theirs: Path, originals: Path) -> None:
