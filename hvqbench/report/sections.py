@@ -207,7 +207,7 @@ def ablation(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     best = {"saved_percent": True} if "saved_percent" in frame else {}
     shown = {
         name: Heading(title.rstrip(" ↑↓") if name in best else title, source.DECIMALS.get(name))
-        for name in frame
+        for name in map(str, frame)
         for title in [source.TITLES.get(name, name)]
     }
     hidden = [name for name in ("seed", "steps", "tokenizer_seed", "tokenizer_steps", "minutes") if name in frame]

@@ -39,7 +39,8 @@ def of_dataset(scope: Scope, dataset: str) -> tuple[dict[str, Table], list[Fact]
     """The tables of *dataset* that say something, by name, in the order of the page; and what should be seen first."""
     part = scope.part(dataset)
     rows = part.results
-    ran = part.part(dataset, rows.loc[rows["status"].isin(["ok", "set"]), "codec"].unique())  # the others: "problems"
+    finished = rows.loc[rows["status"].isin(["ok", "set"]), "codec"]  # the others have a table of their own
+    ran = part.part(dataset, list(finished.unique()))
     bd = [replace(table, intro=table.intro + IN_COLOUR) for table in sections.bd_rate(TableSpec(kind="bd-rate"), ran)]
     saving, points, sets = (
         list(sections.KINDS[kind](TableSpec(kind=kind), part)) for kind in ("saving", "points", "sets")
@@ -119,9 +120,10 @@ def _with_commands(table: Table) -> Table:
 def _ledger(rows: pd.DataFrame) -> Table:
     """Where the bits go, of the codecs that say more than header and payload."""
     frame = tables.points_table(rows, [])
-    detail = [name for name in frame if name.startswith("bpp.") and name not in ("bpp.header", "bpp.payload")]
+    rates = [name for name in map(str, frame) if name.startswith("bpp.")]
+    detail = [name for name in rates if name not in ("bpp.header", "bpp.payload")]
     frame = frame[frame[detail].notna().any(axis=1)]
-    streams = [name for name in frame if name.startswith("bpp.") and frame[name].notna().any()]
+    streams = [name for name in rates if frame[name].notna().any()]
     widest = frame["bpp"].max()
     body = []
     for row in frame.to_dict("records"):
