@@ -1,6 +1,6 @@
 # make demo    VQ codecs, VVC and JPEG on eight sample photographs, with a page to look at: some minutes, no data needed
 # make test    the tests
-# make check   lint, format and types
+# make check   lint, format, types and layers
 # make bench   how long the parts of the VQ codecs, JPEG and the metrics take, on a machine that does nothing else
 # make gate    compare a few codecs with their saved baseline: some minutes; make gate-baseline saves it anew
 # make kodak   all codecs on Kodak: hours
@@ -65,10 +65,11 @@ test: .venv
 	@$(BIN)/python -m pytest -q
 
 check: .venv
-	@echo "Checking lint, format and types."
+	@echo "Checking lint, format, types and layers."
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 bench: .venv
 	@echo "Timing the parts of the VQ codecs, JPEG and the metrics: some minutes. Let the machine do nothing else."
@@ -93,4 +94,4 @@ kodak: .venv
 
 clean:
 	@echo "Removing demo, dist, report and caches; .venv and results stay."
-	@rm -rf demo dist report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf demo dist report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
