@@ -69,10 +69,11 @@ test: dev
 	@$(BIN)/python -m pytest -q
 
 check: dev
-	@echo "Checking lint, format and types."
+	@echo "Checking lint, format, types and layers."
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 docs: dev
 	@echo "Writing the documentation to site/; a dead link is an error."
@@ -106,4 +107,4 @@ kodak: .venv
 
 clean:
 	@echo "Removing demo, dist, report, site and caches; .venv and results stay."
-	@rm -rf demo dist report site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf demo dist report site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,6 +7,10 @@ import pandas as pd
 import pytest
 
 from hvqbench.analysis.savings import saving_table
+from hvqbench.report.html.tables import of_dataset
+from hvqbench.report.scope import Scope, Source
+from hvqbench.report.sections import saving
+from hvqbench.report.spec import Selection, TableSpec
 from hvqbench.report.summary import summarize
 
 
@@ -55,6 +59,19 @@ def test_the_end_of_a_run_says_it_of_every_tokenizer() -> None:
     saved = {(line[0], line[2]): line[5:-2] for line in lines[2:]}
     assert saved["hypervq-f8", "0"] == ["33.5", "%"]
     assert saved["hypervq-f8", "0.8"] == saved["fixed-vq-f8", "0"] == ["-"]  # other pixels; nothing against itself
+
+
+def test_report_and_page_show_the_same_savings() -> None:
+    sizes = {"fixed-vq-f8": 1000, "hypervq-f8": 665, "huffman-vq-f8": 950}
+    extra = {"bpp": 0.1, "reason": ""}
+    results = pd.DataFrame([_vq(codec, 0, "a", size, "p") | extra for codec, size in sizes.items()])
+    scope = Scope(Source(results), Selection())
+    (report,) = saving(TableSpec(kind="saving"), scope)
+    page, facts = of_dataset(scope, "toy")
+    shown = {row[1].text: row[-3].text for row in page["saving"].cells}
+    assert shown == {"hypervq-f8": "33.50", "huffman-vq-f8": "5.00"}
+    pd.testing.assert_frame_equal(page["saving"].frame, report.frame)
+    assert ("33.5 %", "fewer bytes by hypervq-f8 than fixed-vq-f8") in [(fact.value, fact.text) for fact in facts]
 
 
 def test_a_point_of_another_kind_is_no_equal_point() -> None:

@@ -111,7 +111,7 @@ def history(
     """BD-rate over saved baselines, oldest first."""
     use_catalog(catalog)
     from hvqbench.analysis.baseline import read_baseline
-    from hvqbench.analysis.history import history_table, history_text, save_history_figure
+    from hvqbench.report.history import history_table, history_text, save_history_figure
 
     names = split(baseline, "baseline") if baseline else sorted(str(path) for path in folder.glob("*.parquet"))
     metrics, codecs = split(metric, "metric") if metric else [], split(codec, "codec") if codec else []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -154,6 +155,18 @@ class Scope:
         self.published = _published(source, others, self.datasets, self.infos)
         self.results = _rows(source, self.codecs, self.datasets)
         self.classic = source.classic & set(self.codecs)
+
+    def part(self, dataset: str, codecs: Sequence[str] | None = None) -> Scope:
+        """Of one data set alone, and if they are named of those of the codecs alone."""
+        from hvqbench.curves.library import has_curve
+
+        part = copy(self)
+        part.__dict__.pop("ok", None)
+        part.datasets = [dataset]
+        part.codecs = self.codecs if codecs is None else [name for name in self.codecs if name in codecs]
+        part.published = [name for name in self.published if any(has_curve(name, m, dataset) for m in self.infos)]
+        part.results = _rows(self.source, part.codecs, part.datasets)
+        return part
 
     @cached_property
     def ok(self) -> pd.DataFrame:

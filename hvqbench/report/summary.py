@@ -182,7 +182,7 @@ def _table(fine: pd.DataFrame, rows: pd.DataFrame) -> str:
         line = [str(codec), f"{group['point_name'].iloc[0]} {point:g}", count, f"{group['bpp'].mean():.4f}"]
         line += [_mean(group, name) for name in metrics]
         if saved:
-            line.append(saved.get((str(codec), float(point)), "-"))
+            line.append(saved.get((str(codec), float(str(point))), "-"))
         lines.append([*line, _speed(group, "encode_s"), _speed(group, "decode_s")])
     return grid(head, lines, left=2)
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hvqbench.report.columns import decimals_of
 from hvqbench.report.html import tables
-from hvqbench.report.html.cells import Fact, Table
 from hvqbench.report.html.finding import Finding, find, opening_metric
 from hvqbench.report.html.marks import Mark, marks
+from hvqbench.report.html.tables import Fact
 from hvqbench.report.names import Names
 from hvqbench.report.scope import Scope, Source
 from hvqbench.report.spec import ReportSpec
+from hvqbench.report.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +158,7 @@ def _metric(info: MetricInfo) -> dict[str, Any]:
         "title": info.title,
         "unit": info.unit,
         "higher": info.higher_is_better,
-        "decimals": tables.decimals(info),
+        "decimals": decimals_of(info),
         "summary": info.summary,
     }
 
