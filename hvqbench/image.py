@@ -20,7 +20,6 @@ a profile) refuses no picture. A file is opened as one of :data:`FORMATS`, whate
 
 from __future__ import annotations
 
-import functools
 import io
 import warnings
 from collections.abc import Callable
@@ -30,13 +29,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from hvqbench.codec import Image, check_image
+from hvqbench.colour import conversion, to_srgb
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_path
 from hvqbench.png import PNG, SIGNATURE, read_png
 
 if TYPE_CHECKING:
     from PIL import Image as pil
-    from PIL import ImageCms, ImageFile
+    from PIL import ImageFile
 
 T = TypeVar("T")
 
@@ -149,7 +149,7 @@ def _read(path: Path) -> Image:
         profile = png.profile if png else file.info.get("icc_profile")
         if turn is not None:
             picture = picture.transpose(turn)
-        return np.array(_to_srgb(_flatten(picture), profile or b""))
+        return np.array(to_srgb(_flatten(picture), profile or b""))
 
 
 def _not_applied(path: Path) -> tuple[str, ...]:
@@ -157,8 +157,8 @@ def _not_applied(path: Path) -> tuple[str, ...]:
     with file:
         profile = (png.profile if png else file.info.get("icc_profile")) or b""
         notes = list(png.notes if png else ())
-        if profile and isinstance(_conversion(profile, _channels(file)), str):
-            notes.append(str(_conversion(profile, _channels(file))))
+        if profile and isinstance(problem := conversion(profile, _channels(file)), str):
+            notes.append(problem)
         if file.format == "AVIF" and not profile:
             notes += _code_points(content)
     return tuple(notes)
@@ -264,60 +264,6 @@ def _channels(file: pil.Image) -> str:
     if file.mode in ("1", "L", "LA", "La") or file.mode.startswith("I"):
         return "L"
     return file.mode if file.mode in ("CMYK", "LAB") else "RGB"
-
-
-def _to_srgb(picture: pil.Image, profile: bytes) -> pil.Image:
-    from PIL import Image as pil
-    from PIL import ImageCms
-
-    conversion = _conversion(profile, picture.mode) if profile or picture.mode == "LAB" else None
-    if conversion is None or isinstance(conversion, str):
-        return picture.convert("RGB")
-    # Of grey, all that there is are 256 levels.
-    pixels = pil.fromarray(np.arange(256, dtype=np.uint8)[None]) if picture.mode == "L" else picture
-    converted = ImageCms.applyTransform(pixels, conversion)
-    assert converted is not None
-    return pil.fromarray(np.asarray(converted)[0][np.asarray(picture)]) if picture.mode == "L" else converted
-
-
-@functools.lru_cache(maxsize=8)
-def _conversion(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | str | None:
-    """What takes pixels of *mode* to sRGB; None if they are sRGB already, or in words why *profile* is not applied."""
-    from PIL import ImageCms
-
-    try:
-        if mode == "LAB":
-            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        else:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            channels = source.profile.xcolor_space.strip()
-            if channels != {"L": "GRAY"}.get(mode, mode):
-                return f"ICC profile ({channels}, of a picture in {mode})"
-        # Without its optimisation lcms is exact; with it, it joins 16 points of a grey curve by lines.
-        precise = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
-        conversion = ImageCms.buildTransform(
-            source,
-            ImageCms.createProfile("sRGB"),
-            mode,
-            "RGB",
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION | precise,
-        )
-    except (OSError, ImageCms.PyCMSError):
-        return "ICC profile (cannot be read)"
-    return None if mode in ("L", "RGB") and _is_identity(conversion, mode) else conversion
-
-
-def _is_identity(conversion: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether it moves nothing by more than a level. A profile's name proves nothing: "sRGB Linear" is not sRGB."""
-    from PIL import Image as pil
-    from PIL import ImageCms
-
-    levels = np.arange(0, 256, 17 if mode == "RGB" else 1, dtype=np.uint8)
-    colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(64, 64, 3) if mode == "RGB" else levels[None]
-    probe = pil.fromarray(np.ascontiguousarray(colours))
-    moved = ImageCms.applyTransform(probe, conversion)
-    return moved is not None and int(abs(np.asarray(moved, int) - np.asarray(probe.convert("RGB"), int)).max()) <= 1
 
 
 def _code_points(content: bytes) -> list[str]:
