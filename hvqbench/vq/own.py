@@ -3,7 +3,7 @@
 It has ``factor`` (pixels a side of one position), ``codebook`` (K×D, or S×K×D of a residual quantizer),
 ``encode(image)`` (B×3×H×W in [-1, 1], sides multiples of the factor) and ``decode(indices)`` (to the image). ``encode``
 gives the latent B×D×h×w before quantization, or the indices (B×h×w, or B×S×h×w). With a latent there is rate control;
-with indices alone they are what is sent. Of a torch ``nn.Module`` all weights count into what index models are bound to.
+with indices alone they are what is sent. Of a torch ``nn.Module`` all weights count: index models are bound to them.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class OwnTokenizer(BaseTokenizer):
 
     @classmethod
     def load(cls, name: str, base: Path) -> OwnTokenizer:
-        """The class that *name* says (:func:`hvqbench.vq.loading.is_own`), made without arguments; a file is relative to *base*."""
+        """The class that *name* says (:func:`hvqbench.vq.loading.is_own`), a file's relative to *base*."""
         place, _, attribute = name.rpartition(":")
         if place.endswith(".py"):
             found = getattr(import_file(base / place), attribute, None)
