@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hvqbench.analysis.savings import architectures
 from hvqbench.report import make_report
 from hvqbench.report.latex import latex
 from hvqbench.report.scope import Scope, Source
-from hvqbench.report.sections import architectures, bd_rate, saving
+from hvqbench.report.sections import bd_rate, saving
 from hvqbench.report.spec import FigureSpec, ReportSpec, Selection, TableSpec
 from hvqbench.report.table import BEST, SECOND, Cell, Table, markdown, plain_table, ranked, text_of
 
@@ -90,12 +91,13 @@ def test_numbers_for_readers(value: object, decimals: int | None, text: str) -> 
 
 
 def test_vq_codecs_are_grouped_by_their_tokenizer() -> None:
-    found = architectures(["hypervq", "huffman-vq", "hypervq-large", "jpeg", "mine"])
+    found = architectures(["fixed-vq", "hypervq", "huffman-vq", "fixed-vq-large", "hypervq-large", "jpeg", "mine"])
     assert found == {
         "f16-k1024": ("fixed-vq", ["hypervq", "huffman-vq"]),
         "f16-k16384": ("fixed-vq-large", ["hypervq-large"]),
         "": ("fixed-vq", ["mine"]),
     }
+    assert architectures(["hypervq", "hypervq-large", "fixed-vq-f8"]) == {}
 
 
 def test_savings_are_against_the_fixed_length_of_the_same_tokenizer() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,6 @@ from hvqbench.report.table import ARROWS, NONE, Cell, Table, plain_table, ranked
 if TYPE_CHECKING:
     import pandas as pd
 
-FIXED_LENGTH = "fixed-vq"
-"""The codec whose bytes a saving is measured against, where the catalog does not know a codec's tokenizer."""
-
 
 def points(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     """Means at each operating point, and the rate of each stream."""
@@ -33,6 +29,24 @@ def points(spec: TableSpec, scope: Scope) -> Iterator[Table]:
         decimals_of(scope) | dict.fromkeys(rates, DECIMALS["bpp"]), titles,
         hidden=[column for column in frame.columns if column.startswith("bytes.")],
     )  # fmt: skip
+
+
+def tails(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """The worst tenth and the worst image behind each mean."""
+    from hvqbench.analysis.tails import FEWEST_IMAGES, tails_table
+
+    frame = tails_table(scope.results, list(scope.of_images))
+    if frame.empty or frame["images"].max() < FEWEST_IMAGES:
+        if spec.name:
+            scope.source.lack(f"table {spec.name}: no point has {FEWEST_IMAGES} images")
+        return
+    intro = (
+        "A mean hides the picture that a codec ruins. A tenth of the images is better than the value of the best "
+        "tenth, and a tenth worse than that of the worst, in the metric's own direction."
+    )
+    titles = {**TITLES, "good": "best tenth", "bad": "worst tenth", "worst_image": "worst image"}
+    decimals = {**DECIMALS, **dict.fromkeys(("mean", "good", "bad", "worst"), 4)}
+    yield plain_table(spec.name or "tails", spec.title or "Worst images", intro, frame, decimals, titles)
 
 
 def sets(spec: TableSpec, scope: Scope) -> Iterator[Table]:
@@ -114,52 +128,25 @@ def _with_interval(row: Mapping[Any, Any]) -> str:
 
 def saving(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     """Bytes saved against fixed length by each index model, for each tokenizer."""
-    import pandas as pd
-
     from hvqbench.analysis import saving_table
 
-    parts = []
-    for tokenizer, (fixed, codecs) in architectures(scope.codecs).items():
-        rows = scope.source.results
-        rows = rows[rows["codec"].isin([fixed, *codecs]) & rows["dataset"].isin(scope.datasets)]
-        part = saving_table(rows, fixed)
-        part.insert(1, "tokenizer", tokenizer)
-        parts.append(part.sort_values(["dataset", "point", "saved_percent"], kind="stable"))
-    parts = [part for part in parts if len(part)]
-    if not parts:
+    rows = scope.source.results  # with the fixed-length codecs, though the scope may have none
+    frame = saving_table(rows[rows["dataset"].isin(scope.datasets)], scope.codecs)
+    if frame.empty:
         if spec.name:
             scope.source.lack("table saving: no codec of indices has results at a point of the fixed-length codec")
         return
-    frame = pd.concat(parts, ignore_index=True).sort_values("dataset", kind="stable", ignore_index=True)
+    order = {name: place for place, name in enumerate(frame["tokenizer"].unique())}
+    frame = frame.sort_values(
+        ["dataset", "tokenizer", "point", "saved_percent"], kind="stable", ignore_index=True,
+        key=lambda column: column.map(order) if column.name == "tokenizer" else column,
+    )  # fmt: skip
     intro = "Bytes at equal operating point, headers and side information counted; exact where the pixels are the same."
     yield plain_table(
         spec.name or "saving", spec.title or "Bytes saved against fixed length", intro, frame, DECIMALS, TITLES,
         best={"saved_percent": True}, within=["dataset", "tokenizer", "point"],
         hidden=["tokenizer"] if not frame["tokenizer"].astype(bool).any() else [],
     )  # fmt: skip
-
-
-def architectures(codecs: list[str]) -> dict[str, tuple[str, list[str]]]:
-    """The VQ *codecs* by tokenizer: its name, its fixed-length codec, and the others."""
-    from hvqbench.catalog import codec_files, read_spec
-
-    specs = {}
-    for name, path in codec_files().items():
-        with suppress(HvqbenchError):  # what is wrong with it is `ls codecs`'s to say
-            specs[name] = read_spec(path)
-    places = {
-        name: (spec.folder / str(spec.options["tokenizer"])).resolve()
-        for name, spec in specs.items()
-        if spec.adapter == "vq" and "tokenizer" in spec.options
-    }
-    fixed = {place: name for name, place in places.items() if specs[name].options.get("index_model") == "fixed"}
-    found: dict[str, tuple[str, list[str]]] = {}
-    for codec in codecs:
-        if codec not in specs:
-            found.setdefault("", (FIXED_LENGTH, []))[1].append(codec)
-        elif places.get(codec) in fixed:
-            found.setdefault(places[codec].name, (fixed[places[codec]], []))[1].append(codec)
-    return found
 
 
 def timing(spec: TableSpec, scope: Scope) -> Iterator[Table]:
@@ -169,7 +156,7 @@ def timing(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     calls = scope.source.timing
     if calls is None or not len(calls):
         if spec.name or spec.title:
-            scope.source.lack("table timing: no timing pass; `hvqbench run --timing` makes one")
+            scope.source.lack(f"table timing: no timing pass; {scope.source.run_advice('', '--timing')}")
         return
     calls = calls[(calls["status"] == "ok") & calls["codec"].isin(scope.codecs) & calls["dataset"].isin(scope.datasets)]
     rows = [_times(own, calls) for _, own in calls.groupby(["dataset", "codec", "point"], sort=False)]
@@ -239,6 +226,7 @@ def ablation(spec: TableSpec, scope: Scope) -> Iterator[Table]:
 
 KINDS: Mapping[str, Callable[[TableSpec, Scope], Iterator[Table]]] = {
     "points": points,
+    "tails": tails,
     "sets": sets,
     "saving": saving,
     "bd-rate": bd_rate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hvqbench.advice import repr_point
 from hvqbench.report.html import sources
 from hvqbench.report.html.bd import bd_rows, bd_table_of, interval, metric_hint
 from hvqbench.report.html.cells import CODEC, Cell, Column, Fact, Row, Table, number, setting, signed
@@ -47,10 +48,12 @@ def _facts(rows: pd.DataFrame, dataset: str, savings: Sequence[Row], bd: Sequenc
         Fact(str(codecs), _plural("codec", codecs), "measured from real bitstreams"),
         Fact(str(images), _plural("image", images), f"of {dataset}"),
     ]
-    best = max(savings, key=lambda row: row["saved_percent"], default=None)
-    if best and best["saved_percent"] > 0:
+    best = max(savings, key=lambda row: row["mean_saved_percent"], default=None)
+    if best and best["mean_saved_percent"] > 0:
         text = f"fewer bytes by {best['codec']} than {best['anchor']}"
-        found.append(Fact(f"{signed(best['saved_percent'], 1, False)} %", text, "for the same pixels"))
+        of = f"mean of {best['images']} images" if best["images"] > 1 else "of one image"
+        value = f"{signed(best['mean_saved_percent'], 1, False)} %"
+        found.append(Fact(value, text, f"for the same pixels, {of}", "saving"))
     clear = [row for row in bd if row["ci_high"] < 0 and not row["flags"]]
     best = min(clear, key=lambda row: row["bd_rate_percent"], default=None)
     if best:
@@ -84,12 +87,8 @@ def point_name(results: pd.DataFrame, codec: str) -> str:
 def _exact_savings(rows: pd.DataFrame) -> list[Row]:
     """Bytes against the fixed-length codec of the same tokenizer: where the pixels are the same."""
     from hvqbench.analysis import saving_table
-    from hvqbench.report.sections import architectures
 
-    every: list[Row] = []
-    for fixed, others in architectures(list(rows["codec"].unique())).values():
-        every += saving_table(rows[rows["codec"].isin([fixed, *others])], fixed).to_dict("records")
-    return [row for row in every if row["same_pixels"]]
+    return [row for row in saving_table(rows).to_dict("records") if row["same_pixels"]]
 
 
 def _saving(rows: pd.DataFrame, savings: Sequence[Row]) -> Table:
@@ -103,21 +102,22 @@ def _saving(rows: pd.DataFrame, savings: Sequence[Row]) -> Table:
             Cell(setting(names.get(row["codec"]), row["point"]), row["point"]),
             number(row["bytes"] / images, 0),
             number(row["anchor_bytes"] / images, 0),
-            number(row["saved_percent"], 2, kind="better" if row["saved_percent"] > 0 else "worse"),
-            number(row["mean_saved_percent"], 2),
+            number(row["mean_saved_percent"], 2, kind="better" if row["mean_saved_percent"] > 0 else "worse"),
+            number(row["saved_percent"], 2),
             number(images, 0),
         )
         body.append(line)
     columns = (
         *(CODEC, Column("against", hint="the same indices at a fixed length"), SETTING),
-        *(Column("bytes per image", True), Column("fixed length", True), Column("saved %", True)),
-        *(Column("mean of images %", True), Column("images", True)),
+        *(Column("bytes per image", True), Column("fixed length", True)),
+        Column("saved %, mean of images", True, "what an image drawn at random can expect"),
+        *(Column("saved %, all bytes", True, "large images count for more"), Column("images", True)),
     )
     return Table(
         "saving",
         "Bytes saved against fixed length",
         "At equal operating point, header and side information counted. Both restore the same pixels, so the saving is "
-        "exact: no curve, no interpolation.",
+        "exact: no curve, no interpolation. The mean of the images' savings is the number that the page begins with.",
         columns,
         tuple(body),
     )
@@ -180,7 +180,7 @@ def _points(rows: pd.DataFrame, scope: Scope) -> Table | None:
             number(row["bpp"], 4),
             number(row["bytes"], 0),
             *(number(row[metric], decimals(scope.infos[metric])) for metric in metrics),
-            Cell(_command(row, metrics), kind="button"),
+            Cell(_command(row, metrics, scope), kind="button"),
         )
         body.append(line)
     arrows = [f"{m} {'↑' if scope.infos[m].higher_is_better else '↓'}" for m in metrics]
@@ -201,9 +201,9 @@ def _points(rows: pd.DataFrame, scope: Scope) -> Table | None:
     )
 
 
-def _command(row: Row, metrics: Sequence[str]) -> str:
-    parts = ["hvqbench run", f"--codec {row['codec']}", f"--dataset {row['dataset']}", f"--points {row['point']:g}"]
-    return " ".join([*parts, *([f"--metric {','.join(metrics)}"] if metrics else [])])
+def _command(row: Row, metrics: Sequence[str], scope: Scope) -> str:
+    options = ["--points", repr_point(row["point"]), *(["--metric", ",".join(metrics)] if metrics else [])]
+    return scope.source.run_command([row["codec"]], row["dataset"], *options)
 
 
 def _sets(rows: pd.DataFrame, scope: Scope) -> Table | None:
