@@ -27,6 +27,8 @@ from hvqbench.vq.weights import eight_bit, full_precision, load_weights, save_we
 class PainterTokenizer(BaseTokenizer):
     """See the module; ``codebooks`` is G×K×D for G grids, ``digest`` the sha256 of the file."""
 
+    codebooks: Tensor
+
     def __init__(self, config: BottleneckConfig) -> None:
         super().__init__()
         self.config = config

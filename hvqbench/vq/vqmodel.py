@@ -12,11 +12,12 @@ from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.vq.base import BaseTokenizer, grid_specs
+from hvqbench.vq.distance import coding_scale
 from hvqbench.vq.hub import Source, first_line
 from hvqbench.vq.tokenizer import sha256
 
 MAX_DIM = 256
-"""Up to here the coder's logits are exact sums, whatever the entries within ±8 are (:mod:`hvqbench.vq.integer`)."""
+"""Up to here the coder's logits are exact sums, whatever the entries within ±8 are (:mod:`hvqbench.vq.exact`)."""
 
 
 class VQModelTokenizer(BaseTokenizer):
@@ -36,6 +37,7 @@ class VQModelTokenizer(BaseTokenizer):
     """
 
     model: Any
+    codebooks: Tensor
 
     def __init__(self, model: Any, digest: str) -> None:
         super().__init__()
@@ -88,8 +90,3 @@ class VQModelTokenizer(BaseTokenizer):
             raise HvqbenchError(f"{weights} lacks {info['missing_keys'][0]}, which {config} asks for; fetch both again")
         digest = hashlib.sha256(f"{sha256(config)} {sha256(weights)}".encode()).hexdigest()
         return cls(model, digest).eval()
-
-
-def coding_scale(entries: Tensor) -> float:
-    """The power of two by which a codebook's largest entry comes to lie in [4, 8)."""
-    return 2.0 ** (3 - int(entries.abs().max().frexp().exponent))
