@@ -162,7 +162,7 @@ def test_a_bad_image_is_one_line_and_costs_no_other(
         ("bd --anchor jpeg --metric psnr", "no codec to compare with 'jpeg'"),
         ("bd --anchor jpeg --metric psnr --codec wbep", "the results have no codec 'wbep'"),
         ("bd --anchor jpeg --metric psnr --dataset kodka", "the results have no data set 'kodka'"),
-        ("report --anchor jpge", "the results have no anchor 'jpge'"),
+        ("report --anchor jpge", "the results have no codec 'jpge'"),
         ("compress good/picture.png out --codec jpge", "unknown codec 'jpge'"),
         ("compress good/picture.png out --codec jpeg --point nan", "point nan is no finite number"),
         ("decompress good/picture.png out.png --codec webp", "no whole WEBP file"),
