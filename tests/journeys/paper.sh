@@ -29,7 +29,6 @@ for number in range(6):
 PYTHON
 
 # Points of their own; lpips is short for lpips-alex in every command.
-hvqbench run --catalog lab --codec ours@10,40,70,90 --codec jpeg@5,20,50,80 --dataset pictures --metric psnr,lpips --limit 5
 hvqbench run --catalog lab --codec ours@10,40,70,90 --codec jpeg@5,20,50,80 --dataset pictures --metric psnr,lpips
 hvqbench bd --anchor jpeg --metric lpips,psnr | tee bd.txt
 grep -Eq 'ours needs .* bits than jpeg at equal lpips-alex on pictures \(6 images\) \[.* to .* %' bd.txt
