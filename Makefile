@@ -1,6 +1,8 @@
 # make demo    VQ codecs, VVC and JPEG on eight sample photographs, with a page to look at: some minutes, no data needed
 # make test    the tests
 # make check   lint, format and types
+# make faults  the fault suite, which hurts hvqbench in every way that it promises to survive: half an hour, less with
+#              FAULTS=--small
 # make bench   how long the parts of the VQ codecs, JPEG and the metrics take, on a machine that does nothing else
 # make gate    compare a few codecs with their saved baseline: some minutes; make gate-baseline saves it anew
 # make kodak   all codecs on Kodak: hours
@@ -25,7 +27,7 @@ VVENC_POINTS := 42,47,51
 GATE := $(BIN)/hvqbench run --dataset sample --metric psnr --results .cache/gate
 DEMO := $(BIN)/hvqbench run --dataset sample --metric $(METRICS) --results demo/results
 
-.PHONY: all .venv demo test check bench gate gate-baseline kodak clean
+.PHONY: all .venv demo test check faults bench gate gate-baseline kodak clean
 all: test
 
 .venv: .venv/.installed
@@ -69,6 +71,10 @@ check: .venv
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+faults: .venv
+	@echo "Running the fault suite: damaged streams, kills, flipped bits, full disks, several writers. FAULTS=--small for a little of it."
+	@$(BIN)/python tests/faults $(FAULTS)
 
 bench: .venv
 	@echo "Timing the parts of the VQ codecs, JPEG and the metrics: some minutes. Let the machine do nothing else."

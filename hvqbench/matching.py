@@ -29,6 +29,7 @@ from hvqbench.files import atomic_write
 from hvqbench.image import write_image
 from hvqbench.rate_control import Target, Trial, find_point
 from hvqbench.report.style import image_file_name
+from hvqbench.shown import csv_cell
 
 if TYPE_CHECKING:
     from hvqbench.data import ImageFile
@@ -202,7 +203,7 @@ def _csv(matches: Sequence[Match]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Match)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(match) for match in matches)
+    writer.writerows({name: csv_cell(value) for name, value in asdict(match).items()} for match in matches)
     return text.getvalue()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from hvqbench.codec import Codec
 from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.files import atomic_write
 from hvqbench.rate_control import Target, Trial, find_point
+from hvqbench.scratch import scratch_folder
 
 PATIENCE_S = 2.0
 """A search that takes longer says where it is."""
@@ -91,8 +91,8 @@ def decompress_file(source: Path, target: Path, codec: str, device: str = "cpu")
     except OSError as error:
         raise HvqbenchError(f"cannot read {source}: {error.strerror}; check the path and its permissions") from None
     image = _prepared(codec, device).decode(data)
-    with tempfile.TemporaryDirectory(prefix="hvqbench-") as folder:
-        whole = Path(folder) / "image.png"
+    with scratch_folder() as folder:
+        whole = folder / "image.png"
         write_image(whole, image)
         _write(target, whole.read_bytes())
     height, width = image.shape[:2]

@@ -19,10 +19,11 @@ import re
 import subprocess
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from hvqbench.adapters.process import program
 from hvqbench.adapters.sized import read_sized, size_header
 from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, Stream
 from hvqbench.errors import BitstreamError, HvqbenchError, UnavailableError
@@ -34,6 +35,13 @@ OPTIONS = frozenset(
     | {"size_multiple", "size_minimum", "point_option", "point_range", "encoder_options"}
 )
 """The options that a ``codec.toml`` must state; ``encoder_options`` is a table handed to the encoder as it is."""
+
+
+class Spoken(NamedTuple):
+    """What a program wrote."""
+
+    stdout: bytes
+    stderr: bytes
 
 
 class FFmpegCodec(Codec):
@@ -123,7 +131,7 @@ class FFmpegCodec(Codec):
         found = [f"ffmpeg {ffmpeg[1]}" if ffmpeg else "", f"{self._options['encoder']} {library[1]}" if library else ""]
         return ", ".join(filter(None, found))
 
-    def _encode_picture(self, image: Image, point: int, loglevel: str) -> subprocess.CompletedProcess[bytes]:
+    def _encode_picture(self, image: Image, point: int, loglevel: str) -> Spoken:
         o = self._options
         height, width = image.shape[:2]
         arguments = [
@@ -139,7 +147,7 @@ class FFmpegCodec(Codec):
         ]
         return self._ffmpeg(["-hide_banner", "-v", loglevel, *arguments], np.ascontiguousarray(image).tobytes())
 
-    def _ffmpeg(self, arguments: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+    def _ffmpeg(self, arguments: Sequence[str], stdin: bytes) -> Spoken:
         """Run ffmpeg, or raise one line with the last thing that it said."""
         import imageio_ffmpeg
 
@@ -150,9 +158,9 @@ class FFmpegCodec(Codec):
             raise UnavailableError(f"{self.id}: no ffmpeg was found: {remedy}") from None
         timeout = self._options["timeout_s"]
         try:
-            done = subprocess.run(
-                [executable, *arguments], input=stdin, capture_output=True, timeout=timeout, check=False
-            )
+            pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+            with program([executable, *arguments], **pipes) as process:
+                said, complained = process.communicate(stdin, timeout)
         except subprocess.TimeoutExpired:
             raise HvqbenchError(
                 f"{self.id}: ffmpeg took more than {timeout} s; raise timeout_s in codec.toml"
@@ -161,12 +169,12 @@ class FFmpegCodec(Codec):
             raise UnavailableError(
                 f"{self.id}: cannot run {executable}: {error.strerror}; check IMAGEIO_FFMPEG_EXE"
             ) from None
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
+        if process.returncode != 0:
+            lines = complained.decode(errors="replace").strip().splitlines()
             raise HvqbenchError(
-                f"{self.id}: ffmpeg failed ({done.returncode}): {said[-1] if said else 'it said nothing'}"
+                f"{self.id}: ffmpeg failed ({process.returncode}): {lines[-1] if lines else 'it said nothing'}"
             )
-        return done
+        return Spoken(said, complained)
 
     def _padded(self, side: int) -> int:
         multiple = self._options["size_multiple"]

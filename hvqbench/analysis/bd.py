@@ -41,6 +41,7 @@ FLAGS: Mapping[str, str] = {
     "non_monotone": "points that cost more bits for no better quality were left out",
     "merged_ties": "points of equal rate or equal quality were merged",
     "not_finite": "points without a finite rate and quality were left out",
+    "pixels_differ": "images of one name with other pixels were left out: keep folders of one name apart (--results)",
     "images_differ": "only the images that both codecs have were compared",
     "published": "a published curve is of means: no images to pair, and its protocol is its authors'",
     "part_of_set": "a part of the data set was measured, the published curve is of all of it",

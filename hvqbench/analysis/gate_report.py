@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from hvqbench.analysis.gate import Finding, GateReport
+from hvqbench.shown import no_foreign_html, visible
 
 MARKS = {"fine": "✓", "better": "▲", "worse": "✗", "not measured": "?"}
 
@@ -33,7 +34,7 @@ def to_markdown(report: GateReport) -> str:
         "Change in per cent, positive is worse, with the 95 % interval over the images. Bytes are compared where "
         "images are restored from the same indices or pixels, BD-rates over the whole curve."
     )
-    return "\n\n".join(parts) + "\n"
+    return no_foreign_html("\n\n".join(parts) + "\n")
 
 
 def to_junit(report: GateReport) -> str:
@@ -48,7 +49,7 @@ def to_junit(report: GateReport) -> str:
             if kind := {"worse": "failure", "not measured": "error"}.get(finding.verdict):
                 ET.SubElement(case, kind, message=finding.text)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return visible(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
 def _sorted(report: GateReport) -> list[Finding]:

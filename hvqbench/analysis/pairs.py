@@ -79,14 +79,23 @@ def curve_pair(
         images = len(measured[0].images) if measured else 0
         said = ["published", *(["part_of_set"] if any(map(_is_part, measured)) else [])]
     else:
-        common = sorted(set(first.images) & set(second.images))
+        named = sorted(set(first.images) & set(second.images))
+        common = [name for name in named if _same(first.sha256.get(name), second.sha256.get(name))]
         images = len(common)
-        if any(len(curve.images) != images for curve in (first, second)):
-            said = ["images_differ"]
+        if len(common) < len(named):
+            said.append("pixels_differ")
+        if any(len(curve.images) != len(named) for curve in (first, second)):
+            said.append("images_differ")
+        if said:
             first, second = first.of(common), second.of(common)
     if first.version and second.version and first.version != second.version:
         said.append("versions_differ")
     return CurvePair(first, second, dataset, images, tuple(said))
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    """Whether two images of one name may be one, by the hashes of their pixels, where they are known."""
+    return one == other or one is None or other is None
 
 
 def _is_part(curve: Curve) -> bool:

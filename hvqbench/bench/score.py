@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING
 
 from hvqbench.advice import codec_source, dataset_source
 from hvqbench.bench.current import current
-from hvqbench.bench.executor import open_teams
+from hvqbench.bench.executor import TIMEOUT_S, open_teams
 from hvqbench.bench.plan import Entry, Picture, find_codec, lacking, library_versions, look_at
 from hvqbench.bench.rows import Row, identity
 from hvqbench.bench.sets import WholeSets, check_size
 from hvqbench.bench.store import Store
-from hvqbench.bench.sweep import circumstances, finish, measure_images, measure_sets, split_metrics, usable_metrics
+from hvqbench.bench.sweep import (
+    check_arguments,
+    circumstances,
+    finish,
+    measure_images,
+    measure_sets,
+    split_metrics,
+    usable_metrics,
+)
 from hvqbench.bench.task import Task
 from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean
 from hvqbench.selection import choose_among
@@ -42,6 +50,7 @@ def score(
     jobs: int = 1,
     small_sets: bool = False,
     progress: bool = True,
+    timeout_s: float = TIMEOUT_S,
 ) -> Scored:
     """Add *metrics* to the rows that count now and lack them. To resume is to call it again.
 
@@ -53,7 +62,7 @@ def score(
         Only these; by default all in the store.
     datasets
         Only these: ids, or the folders that were run over. By default all in the store.
-    jobs, small_sets
+    jobs, small_sets, timeout_s
         As of :func:`hvqbench.run`.
 
     Raises
@@ -63,6 +72,7 @@ def score(
     """
     import pandas as pd
 
+    check_arguments(jobs, "missing", None, None, timeout_s)
     of_images, of_sets = split_metrics(usable_metrics(metrics))
     store = Store(results)
     stored = {identity(row): row for row in store.rows()}
@@ -77,7 +87,7 @@ def score(
     context = circumstances(jobs)
     scored = Scored(pd.DataFrame())
     frames = []
-    with open_teams(jobs) as teams:
+    with open_teams(jobs, timeout_s) as teams:
         if reasons := teams[0].prepare_metrics(tuple(of_images)) if of_images else {}:
             name, reason = next(iter(reasons.items()))
             raise UnavailableError(f"metric {name} cannot run here: {reason}")

@@ -92,7 +92,9 @@ def summarize_timing(rows: pd.DataFrame) -> str:
 
 def _time_table(fine: pd.DataFrame) -> list[list[str]]:
     groups = list(fine.groupby(["codec", "point"], sort=False))
-    kinds = [kind for kind in ("memory", "gpu_memory") if fine[f"encode_{kind}"].notna().any()]
+    kinds = [
+        kind for kind in ("memory", "gpu_memory") if f"encode_{kind}" in fine and fine[f"encode_{kind}"].notna().any()
+    ]
     memory = [f"{side}_{kind}" for kind in kinds for side in ("encode", "decode")]
     short = {"encode": "enc", "decode": "dec"}
     head = ["codec", "point", "calls", "encode ms", "decode ms", "enc MP/s", "dec MP/s", "enc x", "dec x"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 from hvqbench.commands.options import PLAIN, CatalogOption, Device, Json, Results, split, use_catalog
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
+from hvqbench.scratch import scratch_folder
 
 app = typer.Typer(**PLAIN)
 baselines = typer.Typer(help="Save results to compare with later.", **PLAIN)
@@ -50,8 +50,8 @@ def check(
     if results is not None:
         report = check_results(saved, read_results(results), allowed)
     else:
-        with tempfile.TemporaryDirectory(prefix="hvqbench-check-") as folder:
-            run_again(saved.rows, saved.metrics, Path(folder), jobs, device)
+        with scratch_folder() as folder:
+            run_again(saved.rows, saved.metrics, folder, jobs, device)
             report = check_results(saved, read_results(folder), allowed)
     typer.echo(to_text(report))
     if markdown:

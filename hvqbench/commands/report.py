@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hvqbench.commands.options import PLAIN, CatalogOption, Results, split, use_catalog
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(**PLAIN)
 
@@ -55,6 +55,6 @@ def report(
     names = split(published, "published") if published else []
     files = report_results(results, out, anchor, names, spec=spec, html=html, **chosen)
     for line in files.missing:
-        typer.echo(f"hvqbench: {line}", err=True)
+        say(line)
     pages = (files.markdown, *([files.html] if files.html else []))
     typer.echo("\n".join(str(path) for path in (*pages, *files.figures, *files.tables, files.claims)))

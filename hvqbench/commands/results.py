@@ -23,6 +23,9 @@ from hvqbench.commands.options import (
 from hvqbench.errors import HvqbenchError
 
 app = typer.Typer(**PLAIN)
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", help="Seconds for one image in an encoder, decoder or metric; 14400.")
+]
 SmallSets = Annotated[bool, typer.Option("--small-sets", help="FID and KID of sets too small for them, too.")]
 
 
@@ -42,6 +45,7 @@ def run(
     executor: Annotated[str, typer.Option("--executor", help="Where jobs run: local, or ray, a cluster.")] = "local",
     address: Annotated[str | None, typer.Option("--address", help="Of the Ray cluster, HOST:PORT.")] = None,
     per_job: Annotated[str | None, typer.Option("--per-job", help="A job's share: cpu=1,gpu=0,memory=0 (GB).")] = None,
+    timeout: Timeout = None,
     json: Json = False,
     device: Device = "cpu",
     catalog: CatalogOption = None,
@@ -57,7 +61,8 @@ def run(
             raise HvqbenchError("--timing measures this machine: leave --executor out, and run it on each machine")
         if metric or rerun != "missing":
             raise HvqbenchError("--timing measures all times anew, and no quality: leave --metric and --rerun out")
-        _time(codec, dataset, points, limit=limit, results=results, device=device, **given(repeats=repeats))
+        options = given(repeats=repeats, timeout_s=timeout)
+        _time(codec, dataset, points, limit=limit, results=results, device=device, **options)
     if repeats:
         raise HvqbenchError("--repeats is how often --timing times each call: add --timing, or leave it out")
     from hvqbench.bench import run as run_codecs
@@ -77,6 +82,7 @@ def run(
         executor=executor,  # type: ignore[arg-type]
         address=address,
         per_job=amounts(per_job) if per_job else None,
+        **given(timeout_s=timeout),
     )
     typer.echo(summary_json(rows) if json else summarize(rows))
     raise typer.Exit(exit_code(rows))
@@ -92,6 +98,7 @@ def score(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once.")] = 1,
     small_sets: SmallSets = False,
+    timeout: Timeout = None,
     catalog: CatalogOption = None,
 ) -> None:
     """New metrics for old results, from the kept bitstreams: nothing is encoded. Run it again to resume."""
@@ -106,6 +113,7 @@ def score(
         datasets=split(dataset, "dataset") if dataset else None,
         jobs=jobs,
         small_sets=small_sets,
+        **given(timeout_s=timeout),
     )
     for name, rows in scored.rows.groupby("dataset") if len(scored.rows) else ():
         typer.echo(f"{name}\n\n{summarize(rows)}\n")

@@ -26,6 +26,8 @@ def compact(
         raise HvqbenchError(f"no results in {str(results)!r}: run `hvqbench run` first, or name its folder (--results)")
     before, after = (f"{count} files, {size / 1e6:.1f} MB" for count, size in done.sizes)
     typer.echo(f"{before} -> {after}")
+    if done.problem:
+        raise HvqbenchError(done.problem)
 
 
 @app.command("rm")

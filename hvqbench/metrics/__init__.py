@@ -111,6 +111,7 @@ _BUILT_IN = (
         input="[0, 1], not resized",
         minimum_side=32,
         distributions={"DISTS_pytorch": "dists-pytorch"},
+        version="2",
         reference="Ding, Ma, Wang and Simoncelli, TPAMI 2020",
     ),
     MetricInfo(

@@ -23,6 +23,7 @@ from hvqbench.report.spec import (
     override,
     report_files,
 )
+from hvqbench.shown import csv_of, no_foreign_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +136,7 @@ def make_report(
     written: list[Path] = []
     for table in shown:
         path = out / f"{table.name}.csv"
-        atomic_write(path, table.frame.to_csv(index=False, lineterminator="\n").encode())
+        atomic_write(path, csv_of(table.frame))
         atomic_write(path.with_suffix(".tex"), latex(captioned(table, whole.named_infos, source.names)).encode())
         written += [path, path.with_suffix(".tex")]
     paths = {"claims": out / "claims.json", "markdown": out / "report.md"}
@@ -286,4 +287,4 @@ def _markdown(
                 parts += ["Not like for like, as the codecs declare:", "\n".join(f"- {note}" for note in unlike)]
             if notes:
                 parts += ["Curves leave out:", "\n".join(f"- {note}" for note in notes)]
-    return re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n"
+    return no_foreign_html(re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n")

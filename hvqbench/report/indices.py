@@ -14,6 +14,7 @@ from hvqbench.errors import UnavailableError
 from hvqbench.files import atomic_write
 from hvqbench.report.style import COLOURS, WIDTH, file_name, image_file_name, save_figure, style
 from hvqbench.report.tables import to_markdown
+from hvqbench.shown import csv_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
     }
     written = [out / "indices.md", *(out / f"{name}.csv" for name in tables)]
     for path, table in zip(written[1:], tables.values(), strict=True):
-        atomic_write(path, table.to_csv(index=False, lineterminator="\n").encode())
+        atomic_write(path, csv_of(table))
     figures: list[Path] = []
     for inspection in inspections:
         codec = file_name(inspection.codec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.report.table import BEST, SECOND, Table
+from hvqbench.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,4 +96,4 @@ def escape(text: str) -> str:
     """*text* as LaTeX sets it."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {character: "\\" + character for character in "&%$#_{}"} | SYMBOLS
-    return "".join(special.get(character, character) for character in text)
+    return "".join(special.get(character, character) for character in visible(text))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.protocol import codec_flags, explain, published_flags
+from hvqbench.shown import no_foreign_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,7 +188,7 @@ def to_markdown(table: pd.DataFrame, decimals: Mapping[str, int], titles: Mappin
     ]
     align = ["right" if _is_numeric(table[name]) else "left" for name in table.columns]
     headers = [titles.get(name, name) for name in table.columns]
-    return str(
+    return no_foreign_html(
         tabulate(body, headers=headers, tablefmt="pipe", colalign=align if body else None, disable_numparse=True)
     )
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvqbench.codec import Image, image_digest
+from hvqbench.downloads import keep
 from hvqbench.errors import HvqbenchError, say
-from hvqbench.files import atomic_write
 from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, error_map, picture
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ class Studio:
         made = picture(original.cut(decoded)), error_map(original.cut(original.pixels), original.cut(decoded))
         if image_digest(decoded) == sha:
             for path, data in zip(kept, made, strict=True):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(path, data)
+                keep(path, data)
         else:
             self._note(f"{item.codec}: decoded here, some pixels differ from those that were measured.")
         return made
@@ -194,10 +193,11 @@ def _add_image(
         room.notes.append(str(problem))
         return True
     path = cached(f"{original.sha}-original")
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, picture(original.cut(original.pixels)))
-    files = {original.sha: path.read_bytes()}
+    if path.is_file():
+        files = {original.sha: path.read_bytes()}
+    else:
+        files = {original.sha: picture(original.cut(original.pixels))}
+        keep(path, files[original.sha])
     decodes: list[tuple[Wanted, str, str]] = []
     for item in wanted:
         if item.row.get("image_sha256") not in (None, original.sha):
