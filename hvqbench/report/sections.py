@@ -12,7 +12,7 @@ from hvqbench.report import tables
 from hvqbench.report.columns import COLUMNS, headings, metric_heading
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import TableSpec
-from hvqbench.report.table import ARROWS, NONE, Cell, Column, Heading, Table, plain_table, ranked, text_of
+from hvqbench.report.table import ARROWS, NONE, Cell, Column, Heading, Table, plain_table, ranked, sorting, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ def _bd_cell(row: Mapping[Any, Any], rank: int) -> Cell:
     return Cell(
         text_of(percent, 1), rank, tuple(str(row["flags"]).split()),
         detail=f"[{text_of(low, 1)}, {text_of(high, 1)}]" if known and not math.isnan(low) else "",
-        value=percent if known else math.inf, hint=str(row.get("text", "")),
+        value=sorting(percent), hint=str(row.get("text", "")),
         kind="better" if known and high < 0 else "worse" if known and low > 0 else "",
     )  # fmt: skip
 

@@ -148,7 +148,7 @@ def plain_table(
             Cell(
                 text_of(value, of[column].decimals),
                 ranks[column][number] if column in ranks else 0,
-                value=_sorting(value) if numeric[column] else None,
+                value=sorting(value) if numeric[column] else None,
             )
             for column, value in zip(names, values, strict=True)
         )
@@ -162,8 +162,8 @@ def plain_table(
     return Table(name, title, intro, frame, tuple(columns), cells)
 
 
-def _sorting(value: float) -> float:
-    """What is no number comes last."""
+def sorting(value: float | None) -> float:
+    """What a number is sorted by: what is none comes last."""
     return math.inf if value is None or math.isnan(value) else float(value)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.report import sections, tables
 from hvqbench.report.columns import COLUMNS
 from hvqbench.report.spec import TableSpec
-from hvqbench.report.table import NONE, Cell, Column, Table, plain_table, text_of
+from hvqbench.report.table import NONE, Cell, Column, Table, plain_table, sorting, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +136,7 @@ def _ledger(rows: pd.DataFrame) -> Table:
             Cell(row["codec"]),
             Cell(f"{unit}{row['point']:g}", value=row["point"]),
             Cell("; ".join(text for _, _, text in bars), value=row["bpp"], kind="bar", bars=bars),
-            *(Cell(text_of(row[name], 4), value=_sorting(row[name])) for name in ("bpp", *streams)),
+            *(Cell(text_of(row[name], 4), value=sorting(row[name])) for name in ("bpp", *streams)),
         )
         body.append(line)
     columns = (
@@ -146,10 +145,6 @@ def _ledger(rows: pd.DataFrame) -> Table:
     )
     intro = "Mean bits per pixel of each stream; they add up to the whole file. Codecs that write one payload are not "
     return Table("ledger", "Where the bits go", f"{intro}listed.", frame, columns, tuple(body))
-
-
-def _sorting(value: float) -> float:
-    return value if math.isfinite(value) else math.inf
 
 
 def _codecs(rows: pd.DataFrame) -> Table:
