@@ -25,7 +25,7 @@ from itertools import pairwise
 
 from hvqbench.codec import Bitstream, Codec, Image
 from hvqbench.errors import HvqbenchError, UnavailableError
-from hvqbench.metrics import Metric, load_metric, metric_ids, metric_info
+from hvqbench.metrics import Metric, load_metric, metric_id, metric_info
 
 ENCODES = 24
 """Streams that a search of one encoder makes at most."""
@@ -38,7 +38,19 @@ DIGITS = 4
 
 
 class UnreachableError(HvqbenchError):
-    """Every point of this codec misses the target on this image."""
+    """Every point of this codec misses the target on this image.
+
+    Parameters
+    ----------
+    nearest
+        The stream that comes nearest.
+    encodes
+        Streams that the search made.
+    """
+
+    def __init__(self, message: str, nearest: Trial, encodes: int) -> None:
+        super().__init__(message)
+        self.nearest, self.encodes = nearest, encodes
 
 
 @dataclass(frozen=True)
@@ -73,15 +85,28 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """``bpp=0.03`` or ``lpips-alex=0.2``; ``lpips`` is short for the first metric of that name, ``lpips-alex``."""
+        """``bpp=0.03`` or ``lpips-alex=0.2``; ``lpips`` is short for that, as everywhere (:func:`metric_id`)."""
         name, _, number = (part.strip() for part in text.partition("="))
         try:
             value = float(number)
         except ValueError:
             raise HvqbenchError(f"{text!r} is no target: write a metric and a number, like lpips-alex=0.2") from None
-        if name != "bpp" and name not in metric_ids():
-            name = next((known for known in metric_ids() if known.startswith(f"{name}-")), name)
-        return cls(name, value)
+        return cls(name if name == "bpp" else metric_id(name), value)
+
+    @classmethod
+    def of_options(cls, bpp: float | None, quality: str | None) -> Target | None:
+        """The target that ``--bpp`` or ``--quality`` names; None where neither is given.
+
+        Raises
+        ------
+        HvqbenchError
+            Both are given.
+        """
+        if bpp is not None and quality is not None:
+            raise HvqbenchError("--bpp and --quality each name a target: give one of them")
+        if bpp is not None:
+            return cls("bpp", bpp)
+        return None if quality is None else cls.parse(quality)
 
     @property
     def is_rate(self) -> bool:
@@ -288,7 +313,9 @@ class _Search:
         reach = f"goes from {low} to {high}" if low != high else f"is always {low}"
         return UnreachableError(
             f"{self.codec.id} cannot reach {quantity} {self.target.value:g} on this image: its {quantity} {reach}; "
-            "name a value that it reaches, or another codec"
+            "name a value that it reaches, or another codec",
+            self.nearest(),
+            self.encodes,
         )
 
 

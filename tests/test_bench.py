@@ -16,7 +16,9 @@ import pytest
 
 import hvqbench
 from hvqbench.bench.executor import Process
+from hvqbench.bench.plan import look_at
 from hvqbench.bench.task import WorkerError
+from hvqbench.codec import image_digest
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image
 from hvqbench.report.summary import exit_code, summarize
@@ -133,7 +135,10 @@ def test_a_second_run_encodes_nothing(catalog: Path, images: Path, results: Path
     assert encodings(catalog) == before
 
 
-def test_a_finished_run_needs_neither_torch_nor_pixels(catalog: Path, images: Path, results: Path) -> None:
+def test_a_finished_run_needs_neither_torch_nor_pixels(
+    catalog: Path, images: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvqbench.bench.plan._may_still_change", lambda state: False)  # as if it were two seconds ago
     run("coarse", images, results)
     script = (
         "import sys, hvqbench, hvqbench.data\n"
@@ -393,12 +398,44 @@ def test_saving_is_told_against_fixed_length_at_the_same_point(catalog: Path, im
     assert "%" not in summarize(rows)
 
 
+@pytest.mark.parametrize("role", ["encoder", "judge"])
+def test_no_row_is_of_pixels_that_were_exchanged_while_it_was_made(
+    catalog: Path, images: Path, results: Path, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """Whoever reads an original checks that its pixels are those of the row's ``image_sha256``."""
+    other = np.full((7, 9, 3), 50, np.uint8)
+    if role == "encoder":  # the run takes a folder's digests as known, and is wrong
+
+        def look_at_old(*arguments: object) -> list[object]:
+            pictures = look_at(*arguments)  # type: ignore[arg-type]
+            write_image(images / "a-dark.png", other)
+            return pictures  # type: ignore[return-value]
+
+        monkeypatch.setattr("hvqbench.bench.sweep.look_at", look_at_old)
+    else:  # between encoding and judging
+        exchange = "from hvqbench.image import write_image; "
+        exchange += f"write_image(Path({str(images / 'a-dark.png')!r}), np.full((7, 9, 3), 50, np.uint8))"
+        folder = add_codec(catalog, "coarse")
+        source = ADAPTER.replace("def decode(self, data):", f"def decode(self, data):\n        {exchange}")
+        (folder / "adapter.py").write_text(source)
+    rows = run("coarse", images, results, points=[16]).set_index("image")
+    assert rows["status"].to_dict() == {"a-dark": "failed", "b-light": "ok"}
+    assert rows.loc["a-dark", "reason"].startswith(f"{role}: ")
+    assert "a-dark.png has other pixels than when the run began" in rows.loc["a-dark", "reason"]
+    monkeypatch.undo()
+    monkeypatch.setenv("HVQBENCH_CATALOG", str(catalog))
+    again = run("coarse", images, results, points=[16]).set_index("image")
+    assert again["status"].to_dict() == {"a-dark": "ok", "b-light": "ok"}
+    assert again.loc["a-dark", "image_sha256"] == image_digest(other)
+
+
 def test_a_dead_process_is_replaced(catalog: Path) -> None:
     process = Process("decoder", threads=1)
     try:
         with pytest.raises(WorkerError, match="unknown codec 'nope'"):
             process.call("nope", "cpu", b"")
-        os.kill(process._process.pid, signal.SIGSEGV)  # type: ignore[union-attr]
+        assert process.pid
+        os.kill(process.pid, signal.SIGSEGV)
         with pytest.raises(WorkerError, match="the decoder process was killed by SIGSEGV"):
             process.call("nope", "cpu", b"")
         with pytest.raises(WorkerError, match="unknown codec 'nope'"):

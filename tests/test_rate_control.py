@@ -278,6 +278,17 @@ def test_compress_tells_a_miss(capsys: pytest.CaptureFixture[str], photo: Path) 
     assert (float(told[2]), told[3]) == (pytest.approx(100 * abs(miss), abs=0.1), "above" if miss > 0 else "below")
 
 
+def test_compress_spends_all_that_it_can_where_more_bits_are_allowed(
+    capsys: pytest.CaptureFixture[str], photo: Path
+) -> None:
+    out, best = photo.with_name("out.jpg"), photo.with_name("best.jpg")
+    code, said, problem = call(capsys, photo, out, "--codec", "jpeg", "--bpp", "20")
+    assert (code, problem) == (0, "")
+    assert "the most that it spends on this image, which is below 20 bpp" in said
+    call(capsys, photo, best, "--codec", "jpeg", "--point", "100")
+    assert out.read_bytes() == best.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -355,7 +366,6 @@ def test_lambda_is_the_point_of_a_vq_codec(capsys: pytest.CaptureFixture[str], v
         assert code == 0
         assert "L 0.05)" in said
     assert streams["lambda"].read_bytes() == streams["point"].read_bytes()
-    assert (
-        "is always"
-        in call(capsys, photo, photo.with_name("x"), "--codec", folder.with_name("tiny-fixed"), "--bpp", "1")[2]
-    )
+    fixed = [photo, photo.with_name("x"), "--codec", folder.with_name("tiny-fixed"), "--bpp"]
+    assert "is always" in call(capsys, *fixed, "0.001")[2]
+    assert "the most that it spends" in call(capsys, *fixed, "1")[1]

@@ -41,8 +41,10 @@ FLAGS: Mapping[str, str] = {
     "non_monotone": "points that cost more bits for no better quality were left out",
     "merged_ties": "points of equal rate or equal quality were merged",
     "not_finite": "points without a finite rate and quality were left out",
+    "pixels_differ": "images of one name with other pixels were left out: keep folders of one name apart (--results)",
     "images_differ": "only the images that both codecs have were compared",
     "published": "a published curve is of means: no images to pair, and its protocol is its authors'",
+    "published_images": "a published curve's images were paired by name, and its protocol is its authors'",
     "part_of_set": "a part of the data set was measured, the published curve is of all of it",
 }
 """Every flag of a :class:`BDRate`, in the order in which they are said; the first three come with NaN."""
@@ -61,7 +63,7 @@ class BDRate:
     points
         Points used of the anchor's curve and of the codec's.
     images
-        Number of images averaged; 0 if the curves were given as numbers, or both are published.
+        Number of images averaged; 0 if the curves were given as numbers, or are published ones of means.
     flags
         Keys of :data:`FLAGS`.
     ci_low, ci_high

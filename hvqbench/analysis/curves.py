@@ -10,7 +10,7 @@ A curve holds one version of its metric: values of older ones are left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-COLUMNS = ("dataset", "codec", "image", "point", "status", "bpp", "width", "height", "metrics", "started")
+COLUMNS = (
+    *("dataset", "codec", "image", "point", "status", "bpp", "width", "height", "metrics", "started", "image_sha256"),
+)
 """What a curve is made of, beside its metric."""
 
 
@@ -51,6 +53,8 @@ class Curve:
         What the means are of, for resampling; shape ``(len(images), len(points))``; empty where only means are known.
     pixels
         Of each image, to weigh it by; shape ``(len(images),)``, NaN where the results do not say.
+    sha256
+        Of each image's pixels, by its name; without those of which the results do not say.
     """
 
     codec: str
@@ -66,6 +70,7 @@ class Curve:
     image_bpp: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     image_values: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     pixels: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -143,9 +148,12 @@ def mean_curve(
     is_finite = np.isfinite(rows[metric].to_numpy(float, na_value=np.nan))
     usable = rows[(rows["status"] == "ok").to_numpy() & is_finite]
     names, points, matrices = _by_image(usable, ["bpp", metric, "pixels"])
-    complete = ~np.isnan(matrices[1]).any(1)
+    sha256, mixed = _pixels_of(usable)
+    complete = ~np.isnan(matrices[1]).any(1) & ~np.isin(names, list(mixed))
     bpp, value, pixels = (matrix[complete] for matrix in matrices)
     notes += _notes(rows, usable, names[~complete], metric)
+    if mixed:
+        notes.append(f"{len(mixed)} images left out, of other pixels at other points: {', '.join(sorted(mixed)[:3])}")
     if not len(value):
         return replace(_no_points(codec, dataset, metric), notes=tuple(notes), version=version)
     return Curve(
@@ -161,7 +169,17 @@ def mean_curve(
         image_bpp=bpp,
         image_values=value,
         pixels=pixels[:, 0],
+        sha256=sha256,
     )
+
+
+def _pixels_of(rows: pd.DataFrame) -> tuple[dict[str, str], set[str]]:
+    """The sha256 of each image's pixels as far as *rows* know it, and the images that have several."""
+    if "image_sha256" not in rows.columns:
+        return {}, set()
+    pairs = rows.loc[rows["image_sha256"].fillna("") != "", ["image", "image_sha256"]].drop_duplicates()
+    known = dict(zip(pairs["image"].astype(str), pairs["image_sha256"].astype(str), strict=True))
+    return known, set(pairs["image"][pairs["image"].duplicated()].astype(str))
 
 
 def _by_image(
@@ -227,6 +245,7 @@ def _set_curve(
         images=own,
         notes=tuple(notes),
         version=version,
+        sha256=_pixels_of(rows[rows["status"] == "ok"])[0],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.report.table import BEST, SECOND, Cell, Table
+from hvqbench.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def latex(table: Table) -> str:
     columns = range(len(kept))
 
     def text(cell: Cell) -> str:
-        return _escape(cell.whole) + _superscript([marks[note] for note in cell.notes if note in marks])
+        return escape(cell.whole) + _superscript([marks[note] for note in cell.notes if note in marks])
 
     texts = pd.DataFrame([[text(row[n]) for n in kept] for row in table.cells], columns=columns)
     styles = pd.DataFrame([[_STYLES.get(row[n].rank, "") for n in kept] for row in table.cells], columns=columns)
@@ -48,19 +49,19 @@ def latex(table: Table) -> str:
     place: dict[str, Any] = {} if long else {"position": "t", "position_float": "centering"}
     body: str = (
         texts.style.apply(ranks, axis=None)
-        .format_index(lambda number: _escape(table.headers[kept[int(str(number))]]), axis="columns")
+        .format_index(lambda number: escape(table.headers[kept[int(str(number))]]), axis="columns")
         .hide(axis="index")
         .to_latex(
             hrules=True,
             column_format="".join("r" if table.columns[n].numeric else "l" for n in kept),
             environment=environment,
-            caption=_escape(caption),
+            caption=escape(caption),
             label=f"tab:{table.name}",
             **place,
         )
     )
-    notes = [f"{_superscript([letter])}~{_escape(table.footnotes[key])}." for key, letter in marks.items()]
-    notes += [_escape(text.replace("`", "")) for text in table.outro]
+    notes = [f"{_superscript([letter])}~{escape(table.footnotes[key])}." for key, letter in marks.items()]
+    notes += [escape(text.replace("`", "")) for text in table.outro]
     if notes:
         small = "\\par\\vspace{2pt}{\\footnotesize " + " ".join(notes) + "\\par}\n"
         body = body + small if long else body.replace(f"\\end{{{environment}}}", small + f"\\end{{{environment}}}")
@@ -89,7 +90,8 @@ def _superscript(letters: list[str]) -> str:
     return f"\\textsuperscript{{{','.join(sorted(letters))}}}" if letters else ""
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """*text* as LaTeX sets it."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {character: "\\" + character for character in "&%$#_{}"} | SYMBOLS
-    return "".join(special.get(character, character) for character in text)
+    return "".join(special.get(character, character) for character in visible(text))

@@ -33,6 +33,22 @@ def points(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     )  # fmt: skip
 
 
+def tails(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """The worst tenth and the worst image behind each mean."""
+    from hvqbench.analysis.tails import FEWEST_IMAGES, tails_table
+
+    frame = tails_table(scope.results, list(scope.of_images))
+    if frame.empty or frame["images"].max() < FEWEST_IMAGES:
+        if spec.name:
+            scope.source.lack(f"table {spec.name}: no point has {FEWEST_IMAGES} images")
+        return
+    intro = (
+        "A mean hides the picture that a codec ruins. A tenth of the images is better than the value of the best "
+        "tenth, and a tenth worse than that of the worst, in the metric's own direction."
+    )
+    yield plain_table(spec.name or "tails", spec.title or "Worst images", intro, frame, COLUMNS)
+
+
 def sets(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     """Metrics of whole sets at each operating point."""
     of_sets = [name for name, info in scope.infos.items() if info.of_set]
@@ -145,7 +161,7 @@ def timing(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     calls = scope.source.timing
     if calls is None or not len(calls):
         if spec.name or spec.title:
-            scope.source.lack("table timing: no timing pass; `hvqbench run --timing` makes one")
+            scope.source.lack(f"table timing: no timing pass; {scope.source.run_advice('', '--timing')}")
         return
     calls = calls[(calls["status"] == "ok") & calls["codec"].isin(scope.codecs) & calls["dataset"].isin(scope.datasets)]
     rows = [_times(own, calls) for _, own in calls.groupby(["dataset", "codec", "point"], sort=False)]
@@ -219,6 +235,7 @@ def ablation(spec: TableSpec, scope: Scope) -> Iterator[Table]:
 
 KINDS: Mapping[str, Callable[[TableSpec, Scope], Iterator[Table]]] = {
     "points": points,
+    "tails": tails,
     "sets": sets,
     "saving": saving,
     "bd-rate": bd_rate,

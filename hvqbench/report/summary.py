@@ -29,6 +29,7 @@ def summarize(rows: pd.DataFrame) -> str:
         parts.append(_table(fine, rows[rows["image"] != ""]))
         if unlike := explain(codec_flags(fine)):
             parts.append("\n".join(["not like for like:", *(f"  {line}" for line in unlike)]))
+        parts += _tails(fine)
     if len(sets := rows[rows["status"] == SET]):
         parts.append("\n".join(["of whole sets:", _set_table(sets)]))
     parts += [_problems(rows, status) for status in ("failed", "unavailable") if (rows["status"] == status).any()]
@@ -42,7 +43,11 @@ def summarize(rows: pd.DataFrame) -> str:
 
 
 def summary_json(rows: pd.DataFrame) -> str:
-    """The same for machines: a record for each codec and point, with counts and means, null where there is no mean."""
+    """The same for machines: a record for each codec and point, with counts and means, null where there is no mean.
+
+    ``failed`` counts failed rows and ``unscored`` those that lack a metric which failed, with ``reasons``. What failed
+    before there was a point (an image that cannot be read) has a record for each codec.
+    """
     import json
 
     records: list[dict[str, Any]] = []
@@ -51,9 +56,17 @@ def summary_json(rows: pd.DataFrame) -> str:
         fine = group[group["status"] == "ok"]
         # A mean over some of the images is not to be compared with one over all of them.
         means = {n: None if fine[n].isna().any() else float(fine[n].mean()) for n in ("bpp", *_metric_columns(fine))}
-        counts = {"images": len(fine), "failed": int((group["status"] == "failed").sum())}
+        bad = group[group["reason"] != ""]
+        counts: dict[str, Any] = {"images": len(fine), "failed": int((group["status"] == "failed").sum())}
+        counts["unscored"] = int((fine["reason"] != "").sum())
+        if len(bad):
+            counts["reasons"] = {str(reason): int(n) for reason, n in bad["reason"].value_counts(sort=False).items()}
         place = {"codec": codec, "point_name": group["point_name"].iloc[0], "point": float(group["point"].iloc[0])}
         records.append(place | counts | (means if len(fine) else {}))
+    unreadable = rows[(rows["status"] == "failed") & rows["point"].isna()]
+    for codec, group in unreadable.groupby("codec", sort=False):
+        reasons = dict(zip(group["image"], group["reason"], strict=True))
+        records.append({"codec": codec, "images": 0, "failed": len(group), "unreadable": reasons})
     for codec, group in rows[rows["status"] == "unavailable"].groupby("codec", sort=False):
         records.append({"codec": codec, "unavailable": group["reason"].iloc[0]})
     return json.dumps(records, indent=2)
@@ -80,7 +93,9 @@ def summarize_timing(rows: pd.DataFrame) -> str:
 
 def _time_table(fine: pd.DataFrame) -> str:
     groups = list(fine.groupby(["codec", "point"], sort=False))
-    kinds = [kind for kind in ("memory", "gpu_memory") if fine[f"encode_{kind}"].notna().any()]
+    kinds = [
+        kind for kind in ("memory", "gpu_memory") if f"encode_{kind}" in fine and fine[f"encode_{kind}"].notna().any()
+    ]
     memory = [f"{side}_{kind}" for kind in kinds for side in ("encode", "decode")]
     short = {"encode": "enc", "decode": "dec"}
     head = ["codec", "point", "calls", "encode ms", "decode ms", "enc MP/s", "dec MP/s", "enc x", "dec x"]
@@ -167,18 +182,39 @@ def _table(fine: pd.DataFrame, rows: pd.DataFrame) -> str:
         line = [str(codec), f"{group['point_name'].iloc[0]} {point:g}", count, f"{group['bpp'].mean():.4f}"]
         line += [_mean(group, name) for name in metrics]
         if saved:
-            line.append(saved.get((str(codec), float(str(point))), "-"))
+            percent, images = saved.get((str(codec), float(str(point))), (None, 0))
+            of = f" of {images}" if images < len(group) else ""
+            line.append("-" if percent is None else f"{percent:.1f} %{of}")
         lines.append([*line, _speed(group, "encode_s"), _speed(group, "decode_s")])
     return grid(head, lines, left=2)
 
 
-def _savings(fine: pd.DataFrame) -> dict[tuple[str, float], str]:
-    """What each codec saves at a point where it restores the same pixels as fixed length."""
+def _savings(fine: pd.DataFrame) -> dict[tuple[str, float], tuple[float, int]]:
+    """Per cent that each codec saves where it restores the same pixels as fixed length, and of how many images."""
     from hvqbench.analysis.savings import saving_table
 
     table = saving_table(fine)
     exact = table[table["same_pixels"].astype(bool)]
-    return {(row["codec"], row["point"]): f"{row['saved_percent']:.1f} %" for row in exact.to_dict("records")}
+    return {(r["codec"], r["point"]): (r["saved_percent"], r["images"]) for r in exact.to_dict("records")}
+
+
+def _tails(fine: pd.DataFrame) -> list[str]:
+    """The tenth of the images that is worst, and the worst one, in the first metric that there is."""
+    from hvqbench.analysis.tails import FEWEST_IMAGES, tails_table
+
+    metric = next((name for name in _metric_columns(fine) if fine[name].notna().any()), "")
+    if not metric or fine["image"].nunique() < FEWEST_IMAGES:
+        return []
+    head = ["codec", "point", "images", metric, "best tenth", "worst tenth", "worst", "image"]
+    lines = []
+    for row in tails_table(fine, [metric]).to_dict("records"):
+        cells = [row[name] for name in ("mean", "good", "bad", "worst")]
+        numbers = ["-" if cell != cell else f"{cell:.{DECIMALS.get(metric, 4)}f}" for cell in cells]
+        point = f"{row['point_name']} {row['point']:g}"
+        lines.append([row["codec"], point, str(row["images"]), *numbers, row["worst_image"]])
+    return [
+        "\n".join([f"tails of {metric}: a tenth of the images is better, a tenth worse", grid(head, lines, left=2)])
+    ]
 
 
 def _set_table(sets: pd.DataFrame) -> str:

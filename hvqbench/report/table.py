@@ -185,6 +185,15 @@ def text_of(value: object, decimals: int | None = None) -> str:
     return " ".join(str(value).split())
 
 
+def signed(value: float, decimals: int, sign: bool = True) -> str:
+    """A number as text, with a real minus, and a plus where *sign* asks for it.
+
+    >>> signed(-1234.567, 1), signed(2, 1), signed(2, 1, sign=False)
+    ('−1234.6', '+2.0', '2.0')
+    """
+    return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
+
+
 def is_numeric(column: pd.Series) -> bool:
     """Whether a column is of numbers, and so flush right."""
     import pandas as pd

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.protocol import codec_flags, explain, published_flags
+from hvqbench.shown import no_foreign_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +182,7 @@ def to_markdown(table: pd.DataFrame, decimals: Mapping[str, int], titles: Mappin
     from hvqbench.report.table import Heading, markdown, plain_table
 
     headings = {name: Heading(titles.get(name), decimals.get(name)) for name in table.columns}
-    return markdown(plain_table("", "", "", table, headings))
+    return no_foreign_html(markdown(plain_table("", "", "", table, headings)))
 
 
 def _flat(value: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from hvqbench.advice import repr_point
 from hvqbench.errors import HvqbenchError
 from hvqbench.report import sections, tables
 from hvqbench.report.columns import COLUMNS
@@ -72,7 +73,7 @@ def _for_page(table: Table, units: Mapping[str, str]) -> Table:
 
     def cell(row: tuple[Cell, ...], place: int) -> Cell:
         name, own = table.columns[place].name, row[place]
-        if name == "saved_percent":
+        if name in ("saved_percent", "mean_saved_percent"):
             return replace(own, kind="better" if float(own.value or 0) > 0 else "worse")
         if name == "point" and codec is not None:
             return replace(own, text=f"{units.get(row[codec].text, '')} {own.text}".strip())
@@ -93,16 +94,16 @@ def _with_remarks(table: Table, scope: Scope) -> Table:
         intro=f"{table.intro} Each row carries the command that measures it.",
         columns=(*table.columns, Column("button", "command")),
         cells=tuple(
-            (*cells, Cell(_command(row, metrics), kind="button"))
+            (*cells, Cell(_command(row, metrics, scope), kind="button"))
             for cells, row in zip(table.cells, table.frame.to_dict("records"), strict=True)
         ),
         outro=(*tables.protocol_notes(table.frame), *(f"A curve leaves out: {note}" for note in left_out)),
     )
 
 
-def _command(row: Row, metrics: Sequence[str]) -> str:
-    parts = ["hvqbench run", f"--codec {row['codec']}", f"--dataset {row['dataset']}", f"--points {row['point']:g}"]
-    return " ".join([*parts, *([f"--metric {','.join(metrics)}"] if metrics else [])])
+def _command(row: Row, metrics: Sequence[str], scope: Scope) -> str:
+    options = ["--points", repr_point(row["point"]), *(["--metric", ",".join(metrics)] if metrics else [])]
+    return scope.source.run_command([row["codec"]], row["dataset"], *options)
 
 
 def _with_commands(table: Table) -> Table:
@@ -175,10 +176,11 @@ def _facts(rows: pd.DataFrame, dataset: str, saving: Sequence[Table], bd: Sequen
         Fact(str(images), _plural("image", images), f"of {dataset}"),
     ]
     exact = [row for table in saving for row in table.frame.to_dict("records") if row["same_pixels"]]
-    best: Row | None = max(exact, key=lambda row: row["saved_percent"], default=None)
-    if best and best["saved_percent"] > 0:
+    best: Row | None = max(exact, key=lambda row: row["mean_saved_percent"], default=None)
+    if best and best["mean_saved_percent"] > 0:
         text = f"fewer bytes by {best['codec']} than {best['anchor']}"
-        found.append(Fact(f"{text_of(best['saved_percent'], 1)} %", text, "for the same pixels"))
+        of = f"mean of {best['images']} images" if best["images"] > 1 else "of one image"
+        found.append(Fact(f"{text_of(best['mean_saved_percent'], 1)} %", text, f"for the same pixels, {of}", "saving"))
     first = bd[0].frame.to_dict("records") if bd else []
     clear = [row for row in first if row["ci_high"] < 0 and not row["flags"]]
     best = min(clear, key=lambda row: row["bd_rate_percent"], default=None)
