@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hvqbench.analysis.bd import LOW_OVERLAP, BDRate
-from hvqbench.report.table import text_of
+from hvqbench.report.table import signed
 
 if TYPE_CHECKING:
     from hvqbench.analysis.curves import Curve
@@ -104,9 +104,9 @@ def _told(scope: Scope, bd: BDRate) -> Finding:
         said = (
             f"{bd.codec} needs {size:.0f}\u00a0% {'fewer' if bd.percent < 0 else 'more'} bits than {bd.anchor} {here}"
         )
-    details = [f"BD-rate of the mean curves over {images} of {bd.dataset}: {_signed(bd.percent)}\u00a0%"]
+    details = [f"BD-rate of the mean curves over {images} of {bd.dataset}: {signed(bd.percent, 1)}\u00a0%"]
     if not math.isnan(bd.ci_low):
-        details.append(f"95\u00a0% interval {_signed(bd.ci_low)} to {_signed(bd.ci_high)}\u00a0%")
+        details.append(f"95\u00a0% interval {signed(bd.ci_low, 1)} to {signed(bd.ci_high, 1)}\u00a0%")
     caution = ", and this is of no more than that" if bd.overlap < LOW_OVERLAP else ""
     details.append(f"the curves share {100 * bd.overlap:.0f}\u00a0% of their quality range{caution}")
     sentence = f"{said}{_fidelity(scope, bd)}."
@@ -153,7 +153,3 @@ def _at_equal_rate(
 def _short(info: MetricInfo) -> str:
     """``LPIPS`` of ``LPIPS (AlexNet)``."""
     return info.title.partition(" (")[0]
-
-
-def _signed(percent: float) -> str:
-    return f"{'+' if percent > 0 else ''}{text_of(percent, 1)}"
