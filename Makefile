@@ -1,6 +1,6 @@
 # make demo    VQ codecs, VVC and JPEG on five sample photographs, with a page to look at: some minutes, no data needed
 # make test    the tests
-# make check   lint, format, types and workflows
+# make check   lint, format and types
 # make docs    the documentation as a web site, in site/
 # make bench   how long the parts of the VQ codecs, JPEG and the metrics take, on a machine that does nothing else
 # make gate    compare a few codecs with their saved baseline: some minutes; make gate-baseline saves it anew
