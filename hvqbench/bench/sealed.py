@@ -45,7 +45,8 @@ def seal(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
 def open_sealed(content: bytes, repeated: Collection[str] = ()) -> pq.ParquetFile:
     """The Parquet file *content*, if every byte of it is as it was written.
 
-    So its pages' own checksums, which are for other readers, need no second look. A file without a seal (:func:`is_sealed`) is an old one, and is believed.
+    So its pages' own checksums, which are for other readers, need no second look. A file without a seal
+    (:func:`is_sealed`) is an old one, and is believed.
 
     Parameters
     ----------
