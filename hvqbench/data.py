@@ -29,7 +29,7 @@ from typing import Any
 from hvqbench import downloads
 from hvqbench.catalog import dataset_files
 from hvqbench.codec import Image, image_digest
-from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean, say
+from hvqbench.errors import HvqbenchError, UnavailableError, closest, did_you_mean, say
 from hvqbench.image import SUFFIXES, read_image
 from hvqbench.manifest import Manifest, read_manifest
 
@@ -90,6 +90,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def named(self, names: Sequence[str]) -> list[ImageFile]:
+        """The images of those *names*, in their order.
+
+        Raises
+        ------
+        HvqbenchError
+            There is no image of a name.
+        """
+        known = {file.name: file for file in self.images}
+        for name in names:
+            if name not in known:
+                hint = closest(name, known)
+                raise HvqbenchError(
+                    f"{self.id} has no image {name!r}: {hint}it has {len(known)}, like {next(iter(known))!r}"
+                )
+        return [known[name] for name in names]
 
 
 def load_dataset(id_or_path: str | Path) -> Dataset:
@@ -260,11 +277,16 @@ def _from_path(path: Path, known: set[str]) -> Dataset:
     if not paths:
         suffixes = " ".join(sorted(SUFFIXES))
         raise HvqbenchError(f"{path} has no image: name a folder that directly holds files of type {suffixes}")
-    resolved = path.resolve()
-    # The id becomes part of a path in the store. It must not pass for a known data set, whatever the folder is called.
-    name = re.sub(r"[^\w.-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder"
+    name = path_id(path)
+    # It must not pass for a known data set, whatever the folder is called.
     name = _shortened(f"{name}-folder" if name in known else name)
     return Dataset(id=name, title=name, summary=f"the {len(paths)} images in {path}", images=_named(paths, path))
+
+
+def path_id(path: Path) -> str:
+    """The id of a folder or an image as a data set, which becomes part of a path in the store."""
+    resolved = path.resolve()
+    return _shortened(re.sub(r"[^\w.-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder")
 
 
 def _left_out(folder: Path) -> str:

@@ -1,8 +1,10 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and names for them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -86,3 +88,14 @@ def _lock(file: BinaryIO) -> bool:
     except (OSError, AttributeError):
         return False
     return True
+
+
+def file_name(text: str) -> str:
+    """*text* with everything replaced that is no letter, digit, dot, dash or underscore."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "data"
+
+
+def image_file_name(image: str) -> str:
+    """:func:`file_name` of an image, with a hash where that changes it: like names must not share a file."""
+    name = file_name(image)
+    return name if name == image else f"{name}-{hashlib.sha256(image.encode()).hexdigest()[:8]}"

@@ -58,6 +58,14 @@ class Manifest:
         return [source.url for source in (*self.files, *self.archives) if source.url]
 
 
+def size_of(dataset: str) -> int | None:
+    """How many images a data set of the catalog has; None for one that the catalog does not know, like a folder's."""
+    from hvqbench.catalog import dataset_files
+
+    files = dataset_files()
+    return read_manifest(files[dataset]).images if dataset in files else None
+
+
 def read_manifest(path: Path) -> Manifest:
     """Parse one manifest; its file name is the data set's id."""
     content = read_toml(path)

@@ -58,7 +58,7 @@ def vq_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig
+    from hvqbench.vq.models.hyperprior import Hyperprior, HyperpriorConfig
     from hvqbench.vq.tokenizer import Autoencoder, AutoencoderConfig, Tokenizer, TokenizerConfig, save_autoencoder
     from hvqbench.vq.weights import save_weights
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from hvqbench import cli
-from hvqbench.analysis.indices import CODES, nearest_indices
 from hvqbench.data import load_dataset
 from hvqbench.errors import HvqbenchError
 from hvqbench.training import ablation, evaluation, index_model
@@ -22,7 +21,9 @@ from hvqbench.training.loop import read_config
 from hvqbench.training.photos import Photos, to_tensor
 from hvqbench.training.tokenizer import train_tokenizer
 from hvqbench.training.variants import SPECIFICATION_KEYS, VARIANT_KEYS, read_specification
-from hvqbench.vq.hyperprior import Hyperprior, static_bits
+from hvqbench.vq.inspect import CODES, nearest_indices
+from hvqbench.vq.models.hyperprior import Hyperprior
+from hvqbench.vq.models.static import static_bits
 from hvqbench.vq.tokenizer import Tokenizer
 from hvqbench.vq.weights import load_weights
 
@@ -207,10 +208,11 @@ def test_rows_say_what_the_models_give(root: Path, done: Path) -> None:
         for file in load_dataset(root / "photos").images:
             image = file.read()
             with torch.no_grad():
-                latent, indices = nearest_indices(tokenizer, to_tensor(image[None]))
+                latent, maps = nearest_indices(tokenizer, to_tensor(image[None]))
+                indices = torch.stack(maps, 1)
                 bits, z_bits = model(latent, indices, tokenizer.codebooks)
-                pixels = ((tokenizer.decode(indices)[0] + 1) * 127.5).round().permute(1, 2, 0).numpy()
-            static = static_bits(counts, indices).sum()
+                pixels = ((tokenizer.decode(maps)[0] + 1) * 127.5).round().permute(1, 2, 0).numpy()
+            static = sum(costs.sum() for costs in static_bits(list(counts), maps))
             sums += [indices.numel() * math.log2(24), float(static), float(bits.sum()), float(z_bits)]
             height, width = image.shape[:2]
             errors.append(10 * math.log10(255**2 / np.square(pixels[:height, :width] - image).mean()))
@@ -276,7 +278,7 @@ def test_what_is_finished_is_not_trained_or_measured_again(
 
 def test_photos_are_turned_into_latents_once_per_tokenizer(root: Path, done: Path) -> None:
     assert Counting.count == 4  # those of single, residual, ste and soft, for eight variants
-    assert not (done / "latents").exists()
+    assert not (done / "indices").exists()
 
 
 def test_another_training_in_the_same_folder(root: Path, done: Path, tmp_path: Path) -> None:

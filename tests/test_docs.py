@@ -100,7 +100,10 @@ def test_commands_parse(parse: Callable[[list[str]], Any], where: str, line: str
 @pytest.mark.parametrize(("where", "line"), list(commands("make")))
 def test_make_targets_exist(where: str, line: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in line.split()[1:])
+    for word in line.split()[1:]:
+        name, is_variable, _ = word.partition("=")
+        there = rf"\$\((if )?{name}\b" if is_variable else rf"^{re.escape(name)}:"
+        assert re.search(there, makefile, re.MULTILINE), word
 
 
 @pytest.mark.parametrize(
@@ -224,12 +227,18 @@ def test_flags_of_a_bd_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "kind"), [("a tokenizer", "TokenizerTraining"), ("an index model", "IndexModelTraining")]
+    ("title", "kind"),
+    [
+        ("a tokenizer", "TokenizerTraining"),
+        ("an index model", "IndexModelTraining"),
+        ("a painter", "PainterTraining"),
+    ],
 )
 def test_keys_of_a_training(title: str, kind: str) -> None:
-    from hvqbench.training import index_model, tokenizer
+    from hvqbench.training import index_model, painter, tokenizer
 
-    fields = dataclasses.fields(getattr(tokenizer, kind, None) or getattr(index_model, kind))
+    (found,) = (getattr(m, kind) for m in (tokenizer, index_model, painter) if hasattr(m, kind))
+    fields = dataclasses.fields(found)
     documented = table(section(page("training.md"), f"The keys of {title}'s train.toml"))
     assert documented.keys() == {field.name for field in fields}
     for field in fields:
@@ -240,14 +249,16 @@ def test_keys_of_a_training(title: str, kind: str) -> None:
 
 
 def test_grids_of_the_bitstream() -> None:
-    from hvqbench.vq import container, hyperprior, integer
+    from hvqbench.vq import container, pee
+    from hvqbench.vq import exact as integer
+    from hvqbench.vq.models import hyperprior
 
     text = section(page("bitstream.md"), "Why it decodes elsewhere").translate(
         str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
     )
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+ \| [^|]+) \|$", text, re.MULTILINE))
     assert rows["z"] == f"1 | -{hyperprior.Z_LIMIT} to {hyperprior.Z_LIMIT}"
-    mean, low_high = int(hyperprior.MEAN_LIMIT), hyperprior.LOG_PRECISION_LIMITS
+    mean, low_high = int(pee.MEAN_LIMIT), pee.LOG_PRECISION_LIMITS
     assert rows["μ"] == f"2-{integer.MEAN_BITS} | -{mean} to {mean}"
     assert rows["log 1/σ2"] == f"2-{integer.LOG_PRECISION_BITS} | {low_high[0]:g} to {low_high[1]:g}"
     assert rows["log2(e)/σ2"].startswith(f"2-{integer.PRECISION_BITS} ")

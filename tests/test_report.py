@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.files import file_name, image_file_name
 from hvqbench.metrics import metric_info
 from hvqbench.report import ReportFiles, ReportSpec, make_report
-from hvqbench.report.figures import file_name
-from hvqbench.report.style import image_file_name
 
 QUICK = ReportSpec(formats=("svg",))
 """For tests of text: two other formats take most of a report's time."""

@@ -15,7 +15,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.training import processes
 from hvqbench.training.loop import Run, read_config
 from hvqbench.training.tokenizer import TokenizerTraining, _Trainer, train_tokenizer
-from hvqbench.vq.hyperprior import Hyperprior
+from hvqbench.vq.models.hyperprior import Hyperprior
 from hvqbench.vq.tokenizer import Tokenizer
 
 CONFIG = """
@@ -136,7 +136,7 @@ def test_command_in_two_processes_writes_once_and_resumes(
     _, _, made_for = Hyperprior.load(tmp_path / "index" / "hyperprior.safetensors")
     assert made_for == Tokenizer.load(tmp_path / "tokenizers" / "residual" / "tokenizer.safetensors").digest
     assert len((tmp_path / "index" / "log.jsonl").read_text().splitlines()) == 1
-    assert not list((tmp_path / "index").glob("latents-*"))
+    assert not list((tmp_path / "index").glob("indices-*"))
 
 
 def test_several_processes_without_accelerate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

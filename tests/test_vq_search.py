@@ -63,11 +63,11 @@ def test_any_size(plain: VQCodec, shape: tuple[int, int]) -> None:
 def test_residual_stages_are_searched_together(photo: np.ndarray) -> None:
     codec = hvqbench.load_codec("hypervq-rvq")
     plain, searching = with_options(codec), with_options(codec, search=3)
-    assert searching.decode_indices(searching.encode(photo, 0).data).shape[0] == 4
+    assert len(searching.decode_indices(searching.encode(photo, 0).data)) == 4
     assert searching.encode(photo, 0).data != plain.encode(photo, 0).data
 
 
 @pytest.mark.parametrize("steps", [-1, 2.5, "many"])
-def test_a_wrong_number_of_steps_is_named(plain: VQCodec, photo: np.ndarray, steps: Any) -> None:
-    with pytest.raises(HvqbenchError, match=r"option search = .* whole number"):
-        with_options(plain, search=steps).encode(photo, 0)
+def test_a_wrong_number_of_steps_is_named(plain: VQCodec, steps: Any) -> None:
+    with pytest.raises(HvqbenchError, match=r"search = .*(whole number|valid integer)"):
+        with_options(plain, search=steps)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.tiling import windows
+from hvqbench.vq.tiling import DEFAULT_TILE, WHOLE, windows
 from hvqbench.vq.tokenizer import Autoencoder, AutoencoderConfig, Tokenizer, TokenizerConfig
 
 
@@ -34,10 +36,10 @@ def influence(before: torch.Tensor, after: torch.Tensor, centre: float, scale: f
 @torch.no_grad()
 def test_networks_reach_as_far_as_they_say(tokenizer: Tokenizer) -> None:
     factor, reach, side = tokenizer.config.factor, tokenizer.reach, 61
-    indices = torch.zeros(1, 1, side, side, dtype=torch.long)
+    indices = torch.zeros(1, side, side, dtype=torch.long)
     other = indices.clone()
-    other[0, 0, 30, 30] = 5
-    out = influence(tokenizer.decode(indices), tokenizer.decode(other), 30, factor)
+    other[0, 30, 30] = 5
+    out = influence(tokenizer.decode([indices]), tokenizer.decode([other]), 30, factor)
     image = torch.rand(1, 3, factor * side, factor * side, dtype=torch.double)
     into = 0
     for corner in (0, factor - 1):  # of the patch of position 30
@@ -50,12 +52,12 @@ def test_networks_reach_as_far_as_they_say(tokenizer: Tokenizer) -> None:
 @torch.no_grad()
 def test_tiles_give_what_the_whole_gives(tokenizer: Tokenizer) -> None:
     factor = tokenizer.config.factor
-    indices = torch.randint(16, (1, 1, 40, 23))
-    whole = tokenizer.decode(indices)
+    indices = torch.randint(16, (1, 40, 23))
+    whole = tokenizer.decode([indices])
     for window in windows(tokenizer, (40, 23), 10 * factor):
         rows, columns = (slice(part.start * factor, part.stop * factor) for part in window.kept)
         top, left = (part.start * factor for part in window.inner)
-        piece = tokenizer.decode(indices[..., *window.seen])[..., top:, left:]
+        piece = tokenizer.decode([indices[..., *window.seen]])[..., top:, left:]
         expected = whole[..., rows, columns]
         assert torch.allclose(piece[..., : expected.shape[-2], : expected.shape[-1]], expected, atol=1e-9)
 
@@ -67,6 +69,21 @@ def test_windows_cover_every_position_once(tokenizer: Tokenizer, size: tuple[int
         covered[window.kept] += 1
         assert covered[window.seen][window.inner].shape == covered[window.kept].shape
     assert (covered == 1).all()
+
+
+def test_a_large_image_comes_in_tiles_unless_it_must_be_seen_whole(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = math.isqrt(WHOLE) // tokenizer.factor
+    ordinary, large = (side, side), (side, side + 1)
+    assert [window.seen for window in windows(tokenizer, ordinary)] == [(slice(0, side), slice(0, side))]
+    seen = [window.seen for window in windows(tokenizer, large)]
+    rows, columns = (-(-positions * tokenizer.factor // DEFAULT_TILE) for positions in large)
+    assert len(seen) == rows * columns
+    most = DEFAULT_TILE // tokenizer.factor + 2 * tokenizer.reach
+    assert max(part.stop - part.start for pair in seen for part in pair) <= most
+    monkeypatch.setattr(Tokenizer, "reach", None)
+    assert len(list(windows(tokenizer, large))) == 1
 
 
 def test_a_tokenizer_that_sees_everything_takes_no_tiles(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

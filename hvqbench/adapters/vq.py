@@ -1,51 +1,37 @@
 """VQ codecs: any tokenizer with any index model, composed by the options of a ``codec.toml``.
 
-Options, with paths relative to the ``codec.toml``:
-
-``tokenizer``
-    folder that holds ``tokenizer.safetensors``, or a model of another library (:mod:`hvqbench.vq.loading`)
-``index_model``
-    ``fixed``, ``huffman``, ``static`` or ``hyperprior``
-``weights``
-    the index model's file; none for ``fixed``
-``frequencies``
-    training-set counts, with which an image is sent where that is shorter; optional
-``stages``
-    at most so many stages of a residual tokenizer are sent; all by default
-``tile``
-    side in pixels of the pieces in which the tokenizer's networks see an image, so that memory does not follow its
-    size; without it they see all of it at once
-``search``
-    steps of gradient descent by which the encoder improves an image's latent (:mod:`hvqbench.vq.search`); none without
-``precision``
-    ``float32`` (default) or ``bfloat16``, of the networks whose output does not set probabilities
+Those options are :class:`hvqbench.vq.options.VQOptions`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvqbench.codec import Bitstream, Codec, Image
+from hvqbench.codec import Bitstream, Codec, CodecSpec, Image
 from hvqbench.errors import BitstreamError, HvqbenchError
+from hvqbench.settings import read_settings
 from hvqbench.timing import span
-from hvqbench.vq.loading import load_tokenizer, tokenizer_files, tokenizer_libraries, tokenizer_unavailable
+from hvqbench.vq.loading import is_own, load_tokenizer, tokenizer_files, tokenizer_libraries, tokenizer_unavailable
+from hvqbench.vq.options import VQOptions
 from hvqbench.vq.tiling import padded, scaled, windows
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from hvqbench.vq.base import BaseTokenizer
+    from hvqbench.vq.base import BaseTokenizer, Features
+    from hvqbench.vq.choose import Choice
     from hvqbench.vq.container import Container
-    from hvqbench.vq.index_models import IndexModel
-    from hvqbench.vq.rdo import Choice
+    from hvqbench.vq.layout import Layout
+    from hvqbench.vq.models.base import IndexModel
 
 OWN_MODE, FIXED_MODE, STATIC_MODE = 0, 1, 2
 """Index modes in the container: the codec's own index model, or another where that is shorter."""
@@ -57,23 +43,42 @@ class VQCodec(Codec):
     version: ClassVar[str] = "2"
 
     device = "cpu"
+    max_pixels: int | None = None
+    """A stream that claims a larger image is not decoded; by default the container's own limit holds alone."""
     _tokenizer: BaseTokenizer | None = None
-    _models: Mapping[int, IndexModel]
+    _models: dict[int, IndexModel]
     """By mode, the codec's own first."""
+    _read: tuple[bytes, list[Tensor]] | None = None
+    """The last stream that was decoded, and its maps."""
+
+    def __init__(self, spec: CodecSpec) -> None:
+        super().__init__(spec)
+        self.options = read_settings(VQOptions, spec.options, f"{spec.folder / 'codec.toml'}: [options]")
+
+    @property
+    def point_range(self) -> tuple[float, float]:
+        """L is a weight."""
+        return 0.0, math.inf
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
         searches = ("lpips",) if "search" in self.spec.options else ()
-        return ("torch", "constriction", *searches, *tokenizer_libraries(self.spec.options["tokenizer"]))
+        return ("torch", "constriction", *searches, *tokenizer_libraries(self.options.tokenizer))
 
     def unavailable(self) -> str | None:
-        if reason := tokenizer_unavailable(self.spec.options["tokenizer"], self.spec.folder):
+        if reason := tokenizer_unavailable(self.options.tokenizer, self.spec.folder):
             return reason
         missing = [path for path in self._index_files if not path.is_file()]
         return f"weights {missing[0]} are missing; train them (docs/training.md) or fetch the file" if missing else None
 
     def files(self) -> list[Path]:
-        return [*tokenizer_files(self.spec.options["tokenizer"], self.spec.folder), *self._index_files]
+        return [*tokenizer_files(self.options.tokenizer, self.spec.folder), *self._index_files]
+
+    @property
+    def ingredients(self) -> dict[str, Any]:
+        """As of every codec; of a tokenizer that is a class, its weights too, wherever it has them from."""
+        own = {"tokenizer": self.tokenizer.digest} if is_own(self.options.tokenizer) else {}
+        return super().ingredients | own
 
     def prepare(self, device: str = "cpu") -> None:
         import torch
@@ -82,7 +87,7 @@ class VQCodec(Codec):
             return
         if reason := self.unavailable():
             raise HvqbenchError(f"{self.id}: {reason}")
-        tokenizer = load_tokenizer(self.spec.options["tokenizer"], self.spec.folder)
+        tokenizer = load_tokenizer(self.options.tokenizer, self.spec.folder)
         self._models = self._index_models(tokenizer)
         self._tokenizer = tokenizer.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
@@ -92,34 +97,38 @@ class VQCodec(Codec):
         return self.encoders(image)[""](point)
 
     def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
-        """Encode one image at many points: the latent and its nearest indices do not depend on L.
+        """Encode one image at many points: features and nearest indices do not depend on L.
 
-        The first chooses the number of stages, where the rate jumps; each of the others always sends the same number.
+        The first chooses the number of grids, where the rate jumps; each of the others always sends the same number.
         """
         import torch
 
-        from hvqbench.vq.rdo import Choice, refined
+        from hvqbench.vq.choose import Choice, Source, refined
 
-        tokenizer, most = self.tokenizer, self._stages
-        latent = self._searched(image, self.latent(image))
+        tokenizer = self.tokenizer
+        most = min(self.options.stages or len(tokenizer.grids), len(tokenizer.grids))
+        source = Source(tokenizer, self._layout(*image.shape[:2]), self._searched(image, self.features(image)))
         with torch.inference_mode():
             with span("tokenizer-encode"):
-                nearest = tokenizer.quantize(latent)[0, :most].cpu()
-                embedding = tokenizer.embed(nearest[None].to(self.device)).cpu()
-            latent, codebooks = latent.cpu(), tokenizer.codebooks.cpu()
-            sides = {mode: model.side(embedding) for mode, model in self._models.items()}
+                nearest = [symbols[0].cpu() for symbols in tokenizer.quantize(source.features)[:most]]
+                embeddings = [part.cpu() for part in source.embed(nearest)]
+            sides = {mode: model.side(embeddings) for mode, model in self._models.items()}
 
         @torch.inference_mode()
-        def encode(stages: range, point: float) -> Bitstream:
+        def encode(levels: range, point: float) -> Bitstream:
             if point < 0:
                 raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
+            if point and not tokenizer.continuous:
+                raise HvqbenchError(
+                    f"{self.id}: the tokenizer gives indices and no latent, so L must be 0; let encode give a latent"
+                )
             choices = {}
             for mode, model in self._models.items():
                 if point:
-                    choices[mode] = refined(model, sides[mode], latent, codebooks, point, stages)
+                    choices[mode] = refined(model, source, sides[mode], point, levels)
                 else:
-                    indices = nearest[: stages[-1]]
-                    choices[mode] = Choice(indices, model.code(indices, sides[mode]), 0)
+                    layout, maps = source.layout.first(levels[-1]), nearest[: levels[-1]]
+                    choices[mode] = Choice(maps, model.code(layout, maps, sides[mode]), 0)
             # Of equals the first, which is the codec's own.
             mode = min(choices, key=lambda mode: (choices[mode].cost, len(choices[mode].coded.payload)))
             return self._bitstream(image, mode, choices[mode])
@@ -127,44 +136,58 @@ class VQCodec(Codec):
         numbers = {"": range(1, most + 1)}
         if most > 1:
             numbers |= {f"{n} of {most} stages": range(n, n + 1) for n in range(1, most + 1)}
-        return {name: partial(encode, stages) for name, stages in numbers.items()}
+        return {name: partial(encode, levels) for name, levels in numbers.items()}
 
-    def decode(self, data: bytes, stages: int | None = None) -> Image:
-        """As :meth:`Codec.decode`; painted from the first *stages* stages of what was sent, from all by default."""
+    def decode(
+        self, data: bytes, stages: int | None = None, complete: Literal["likeliest"] | int | None = None
+    ) -> Image:
+        """As :meth:`Codec.decode`; painted from the first *stages* grids of what was sent, from all by default.
+
+        With *complete* the grids that are left out, or were not sent, are painted too: from the codewords that the
+        index model expects there, the likeliest, or a sample of its probabilities with that seed.
+        """
         container = self._unpack(data)
-        return self._synthesise(self._indices(container, stages))[: container.height, : container.width]
+        maps = self._maps(container, stages, complete)
+        if stages is None and complete is None:
+            self._read = data, maps
+        return self._synthesise(maps)[: container.height, : container.width]
 
     def digest(self, data: bytes, image: Image) -> str:
         """Sha256 of the indices: they are exact, while the last digit of the synthesis may differ between devices."""
         return _digest(self.decode_indices(data))
 
-    def decode_indices(self, data: bytes) -> NDArray[np.int32]:
-        """The index map (S×h×w) of a stream: entropy decoding without synthesis."""
-        return self._indices(self._unpack(data)).int().numpy()
+    def decode_indices(self, data: bytes) -> list[NDArray[np.int32]]:
+        """The maps (h×w) of the grids that a stream holds: entropy decoding without synthesis.
 
-    def latent(self, image: Image) -> Tensor:
-        """The continuous latent 1×D×⌈H/f⌉×⌈W/f⌉ of an image, edges replicated up to a multiple of f."""
+        Of the stream that was decoded last they are those that were painted.
+        """
+        if self._read is None or self._read[0] != data:
+            self._read = data, self._maps(self._unpack(data))
+        return [symbols.int().numpy() for symbols in self._read[1]]
+
+    def features(self, image: Image) -> Features:
+        """What the tokenizer makes of an image before quantization, edges replicated to multiples of its factor."""
         import torch
 
-        shape = self.tokenizer.config
-        factor = shape.factor
+        from hvqbench.vq.features import Assembly, mapped
+
+        factor = self.tokenizer.factor
         with torch.inference_mode(), self._precision(), span("tokenizer-encode"):
             whole = padded(image, factor)
-            size = (whole.shape[0] // factor, whole.shape[1] // factor)
-            latent = torch.empty((1, shape.dim, *size), device=self.device)
-            for window in windows(self.tokenizer, size, self.spec.options.get("tile")):
+            assembly = Assembly((whole.shape[0] // factor, whole.shape[1] // factor))
+            for window in windows(self.tokenizer, assembly.size, self.options.tile):
                 pixels = self._tensor(whole[scaled(window.seen, factor)])
-                latent[..., *window.kept] = self.tokenizer.encode(pixels)[..., *window.inner].float()
-            return latent
+                assembly.add(window, mapped(self.tokenizer.encode(pixels), lambda part: part.float()))
+            return assembly.features()
 
-    def _searched(self, image: Image, latent: Tensor) -> Tensor:
-        if not (steps := self.spec.options.get("search", 0)):
-            return latent
+    def _searched(self, image: Image, features: Features) -> Features:
+        if not self.options.search:
+            return features
         from hvqbench.vq.search import searched
 
         with span("search"):
-            pixels = self._tensor(padded(image, self.tokenizer.config.factor))
-            return searched(self.tokenizer, pixels, latent, steps, self.spec.options.get("tile"))
+            pixels = self._tensor(padded(image, self.tokenizer.factor))
+            return searched(self.tokenizer, pixels, features, self.options.search, self.options.tile)
 
     @property
     def tokenizer(self) -> BaseTokenizer:
@@ -183,77 +206,104 @@ class VQCodec(Codec):
         """Three bytes in every stream that bind it to this tokenizer and these index models."""
         from hvqbench.vq.container import FINGERPRINT_BYTES
 
-        parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files()]
-        text = " ".join([self.version, str(self.spec.options["index_model"]), *parts])
+        # Of a class it is the weights that count: a comment more in its source does not change what streams mean.
+        own = is_own(self.options.tokenizer)
+        parts = [self.tokenizer.digest] if own else []
+        files = self._index_files if own else self.files()
+        parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+        text = " ".join([self.version, self.options.index_model, *parts])
         return hashlib.sha256(text.encode()).digest()[:FINGERPRINT_BYTES]
 
-    def _index_models(self, tokenizer: BaseTokenizer) -> dict[int, IndexModel]:
-        from hvqbench.vq.hyperprior_coder import HyperpriorModel
-        from hvqbench.vq.index_models import FixedLength, Huffman, Static
+    def frequencies(self) -> Path | None:
+        """The file of training-set counts, where the options name one."""
+        option = "weights" if self.options.index_model in ("huffman", "static") else "frequencies"
+        return self._path(option)
 
-        kind, fixed = self.spec.options["index_model"], FixedLength(tokenizer)
-        if kind == "fixed":
-            return {OWN_MODE: fixed}
-        kinds: dict[str, Callable[..., IndexModel]]
-        kinds = {"huffman": Huffman, "static": Static, "hyperprior": HyperpriorModel}
-        if kind not in kinds:
-            raise HvqbenchError(f"{self.id}: unknown index_model {kind!r}; known are fixed, {', '.join(kinds)}")
-        models: dict[int, IndexModel] = {OWN_MODE: kinds[kind](self._path("weights"), tokenizer), FIXED_MODE: fixed}
-        if "frequencies" in self.spec.options:
-            models[STATIC_MODE] = Static(self._path("frequencies"), tokenizer)
+    def _index_models(self, tokenizer: BaseTokenizer) -> dict[int, IndexModel]:
+        from hvqbench.vq.models import index_model_class
+        from hvqbench.vq.models.static import Fixed, Static
+
+        kind, weights, frequencies = self.options.index_model, self._path("weights"), self._path("frequencies")
+        own = index_model_class(kind)
+        if own.needs_weights and weights is None:
+            raise HvqbenchError(
+                f"{self.id}: index_model {kind!r} needs the option weights; name the file in codec.toml"
+            )
+        models: dict[int, IndexModel] = {OWN_MODE: own.load(weights, tokenizer)}
+        if own is not Fixed:
+            models[FIXED_MODE] = Fixed.load(None, tokenizer)
+            if frequencies:
+                models[STATIC_MODE] = Static.load(frequencies, tokenizer)
         return models
+
+    def _layout(self, height: int, width: int) -> Layout:
+        from hvqbench.vq.layout import Layout
+
+        return Layout.of(self.tokenizer, height, width)
 
     def _bitstream(self, image: Image, mode: int, choice: Choice) -> Bitstream:
         from hvqbench.vq.container import Container, pack
 
         height, width = image.shape[:2]
         with span("container"):
-            content = Container(width, height, mode, choice.coded.payload, len(choice.indices))
+            content = Container(width, height, mode, choice.coded.payload, len(choice.maps))
             data = pack(content, self.model_fingerprint)
         ledger = choice.coded.ledger(len(data))
-        return Bitstream(data, ledger, _digest(choice.indices.int().numpy()))
+        return Bitstream(data, ledger, _digest([symbols.int().numpy() for symbols in choice.maps]))
 
     def _unpack(self, data: bytes) -> Container:
         from hvqbench.vq.container import unpack
 
-        stages = self.tokenizer.config.stages
+        grids = len(self.tokenizer.grids)
         with span("container"):
             container = unpack(data, self.model_fingerprint, self.id)
         if container.mode not in self._models:
             raise BitstreamError(f"{self.id}: unknown index mode {container.mode}; decode it with a newer hvqbench")
-        if container.stages > stages:
+        if container.stages > grids:
             raise BitstreamError(
-                f"{self.id}: the header says {container.stages} stages, but the tokenizer has {stages}; encode it again"
+                f"{self.id}: the header says {container.stages} stages, but the tokenizer has {grids}; encode it again"
+            )
+        if self.max_pixels is not None and container.width * container.height > self.max_pixels:
+            raise BitstreamError(
+                f"{self.id}: the header says {container.width}x{container.height} pixels, above the limit of "
+                f"{self.max_pixels}; raise --max-pixels if you trust the file"
             )
         return container
 
-    def _indices(self, container: Container, stages: int | None = None) -> Tensor:
-        """The indices S'×h×w (int64) of the first *stages* stages."""
+    def _maps(
+        self, container: Container, stages: int | None = None, complete: Literal["likeliest"] | int | None = None
+    ) -> list[Tensor]:
+        """The maps h×w (int64) of the first *stages* grids, or of all if the rest is to be completed."""
         import torch
 
         if stages is not None and stages < 1:
             raise HvqbenchError(f"{self.id}: cannot paint from {stages} stages; name a number from 1")
-        factor = self.tokenizer.config.factor
-        size = (-(-container.height // factor), -(-container.width // factor))
-        model = self._models[container.mode]
+        layout, model = self._layout(container.height, container.width), self._models[container.mode]
+        levels = min(stages or container.stages, container.stages)
         try:
             with torch.inference_mode():
-                return model.decode(container.payload, size, min(stages or container.stages, container.stages))
+                if complete is None:
+                    return model.decode(layout.first(levels), container.payload)
+                seed = None if complete == "likeliest" else complete
+                return layout.maps(model.read(layout, container.payload, levels, seed))
         except (AssertionError, ValueError) as error:
             raise BitstreamError(
                 f"{self.id}: the payload cannot be decoded ({error}); encode the image again"
             ) from None
 
-    def _synthesise(self, indices: Tensor) -> Image:
-        """Indices S'×h×w to pixels (uint8, f·h×f·w×3); values are rounded, not truncated."""
+    def _synthesise(self, maps: Sequence[Tensor]) -> Image:
+        """Maps h×w to pixels (uint8, H×W×3, sides padded); values are rounded, not truncated."""
         import torch
 
-        factor = self.tokenizer.config.factor
-        height, width = indices.shape[-2:]
+        tokenizer, factor = self.tokenizer, self.tokenizer.factor
+        scales = [factor // spec.factor for spec in tokenizer.grids[: len(maps)]]
+        height, width = (side // scales[0] for side in maps[0].shape)
         image = np.empty((height * factor, width * factor, 3), np.uint8)
         with torch.inference_mode(), self._precision(), span("tokenizer-decode"):
-            for window in windows(self.tokenizer, (height, width), self.spec.options.get("tile")):
-                out = self.tokenizer.decode(indices[..., *window.seen].to(self.device)[None])[0].float()
+            for window in windows(tokenizer, (height, width), self.options.tile):
+                places = zip(maps, scales, strict=True)
+                seen = [part[scaled(window.seen, scale)].to(self.device)[None] for part, scale in places]
+                out = tokenizer.decode(seen)[0].float()
                 pixels = ((out[..., *scaled(window.inner, factor)] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
                 image[scaled(window.kept, factor)] = pixels.permute(1, 2, 0).cpu().numpy()
         return image
@@ -266,31 +316,22 @@ class VQCodec(Codec):
         return (batch.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
     @property
-    def _stages(self) -> int:
-        """How many stages are sent at most."""
-        stages = self.spec.options.get("stages", self.tokenizer.config.stages)
-        if not isinstance(stages, int) or stages < 1:
-            raise HvqbenchError(f"{self.id}: option stages = {stages!r} is no whole number from 1; correct codec.toml")
-        return min(stages, self.tokenizer.config.stages)
-
-    @property
     def _index_files(self) -> list[Path]:
-        return [self._path(name) for name in ("weights", "frequencies") if name in self.spec.options]
+        return [path for name in ("weights", "frequencies") if (path := self._path(name))]
 
-    def _path(self, option: str) -> Path:
-        if option not in self.spec.options:
-            kind = self.spec.options["index_model"]
-            raise HvqbenchError(
-                f"{self.id}: index_model {kind!r} needs the option {option}; name the file in codec.toml"
-            )
-        return (self.spec.folder / self.spec.options[option]).resolve()
+    def _path(self, option: str) -> Path | None:
+        name = getattr(self.options, option)
+        return (self.spec.folder / name).resolve() if name else None
 
     def _precision(self) -> torch.autocast:
         import torch
 
-        bfloat16 = self.spec.options.get("precision", "float32") == "bfloat16"
+        bfloat16 = self.options.precision == "bfloat16"
         return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=bfloat16)
 
 
-def _digest(indices: NDArray[np.int32]) -> str:
-    return hashlib.sha256(repr(indices.shape).encode() + indices.astype("<i4").tobytes()).hexdigest()
+def _digest(maps: Sequence[NDArray[np.int32]]) -> str:
+    """Of maps of one size as one array S×h×w, of others one after the other."""
+    arrays = [np.stack(maps)] if len({part.shape for part in maps}) == 1 else maps
+    parts = [repr(array.shape).encode() + array.astype("<i4").tobytes() for array in arrays]
+    return hashlib.sha256(b"".join(parts)).hexdigest()

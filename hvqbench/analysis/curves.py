@@ -1,4 +1,4 @@
-"""Rate-distortion curves, and bytes saved at equal reconstruction, from the table of results.
+"""Rate-distortion curves, from the table of results.
 
 A curve is a data set's mean: at each operating point the mean of the images' bits per pixel and the mean of their
 metric, over the same images at every point. An image that failed at one point would otherwise bend the curve there. A
@@ -247,39 +247,6 @@ def _set_curve(
         version=version,
         sha256=_pixels_of(rows[rows["status"] == "ok"])[0],
     )
-
-
-def saving_table(results: pd.DataFrame, anchor: str = "fixed-vq") -> pd.DataFrame:
-    """Bytes saved against *anchor* at equal operating point, for the codecs that code the same indices (VQ codecs).
-
-    At rate-control weight 0 all index models of one tokenizer reconstruct the same pixels, so the saving is exact: no
-    curve and no interpolation. ``same_pixels`` says where that holds, from the digests of the reconstructions.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per data set, codec and shared point: ``images``, ``bytes`` and ``anchor_bytes`` (totals over the images
-        that both have), ``saved_percent`` (of the totals), ``mean_saved_percent`` (mean over images), ``same_pixels``.
-        Empty if there is nothing to compare.
-    """
-    import pandas as pd
-
-    columns = ["dataset", "codec", "anchor", "point", "images", "bytes", "anchor_bytes"]
-    columns += ["saved_percent", "mean_saved_percent", "same_pixels"]
-    ok = results[results["status"] == "ok"]
-    if "bytes.indices" not in ok.columns:
-        return pd.DataFrame(columns=columns)
-    ok = ok[ok["bytes.indices"].notna()]
-    key = ["dataset", "point", "image"]
-    pairs = ok[ok["codec"] != anchor].merge(ok[ok["codec"] == anchor], on=key, suffixes=("", "_of_anchor"))
-    rows = []
-    for (dataset, codec, point), group in pairs.groupby(["dataset", "codec", "point"], sort=True):
-        own, other = group["bytes"].astype(float), group["bytes_of_anchor"].astype(float)
-        same = group["reconstruction_sha256"] == group["reconstruction_sha256_of_anchor"]
-        saved, mean_saved = 100 * (1 - own.sum() / other.sum()), 100 * (1 - own / other).mean()
-        totals = (int(own.sum()), int(other.sum()))
-        rows.append((dataset, codec, anchor, point, len(group), *totals, saved, mean_saved, bool(same.all())))
-    return pd.DataFrame(rows, columns=columns)
 
 
 def the_dataset(results: pd.DataFrame, dataset: str | None) -> str:

@@ -38,6 +38,8 @@ class Entry:
     fingerprint: str
     broken: str = ""
     """Why there is no codec or no fingerprint."""
+    points: tuple[float, ...] = ()
+    """Its own operating points; none for the plan's."""
 
     def unavailable(self) -> str | None:
         """Why the codec cannot run here; None if it can."""
@@ -78,6 +80,23 @@ def find_codec(source: str) -> Entry:
     return replace(entry, broken=(codec and entry.unavailable()) or reason)
 
 
+def find_entries(codecs: str | Iterable[str], points: Sequence[float] | None = None) -> list[Entry]:
+    """The codecs that :func:`hvqbench.selection.choose_codecs` finds.
+
+    Points of their own (``hypervq@0,1.6``) go before *points*, and these before a codec's ladder.
+    """
+    from hvqbench.selection import choose_codecs
+
+    entries = []
+    for source, named in choose_codecs(codecs).items():
+        entry = find_codec(source)
+        if any(named):
+            own = [point for chosen in named for point in chosen or points or entry.spec.points]
+            entry = replace(entry, points=tuple(dict.fromkeys(own)))
+        entries.append(entry)
+    return entries
+
+
 def make_plan(
     entries: Iterable[Entry],
     dataset: str,
@@ -106,7 +125,7 @@ def make_plan(
         for picture in pictures
         if not picture.unreadable
         for entry in usable
-        for point in points or entry.spec.points
+        for point in entry.points or points or entry.spec.points
     ]
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
-import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import hvqbench
+from hvqbench.advice import given_command
 from hvqbench.bench.current import current, one_version
-from hvqbench.bench.executor import Team, execute, open_teams, prepare, threads_per_process
+from hvqbench.bench.executor import TIMEOUT_S, Team, execute, open_teams, prepare, threads_per_process
 from hvqbench.bench.plan import (
     Rerun,
     by_image,
     check_device,
-    find_codec,
+    find_entries,
     lacking,
     library_versions,
     look_at,
@@ -35,7 +33,6 @@ from hvqbench.bench.rows import Identity, Row, identity, newest, of_set
 from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Task, now
-from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 
 if TYPE_CHECKING:
@@ -44,6 +41,8 @@ if TYPE_CHECKING:
     from hvqbench.data import Dataset
 
 Executor = Literal["local", "ray"]
+MAX_TIMEOUT_S = 1e6
+"""More than a week; what a thread can wait for is limited."""
 
 
 def run(
@@ -62,19 +61,21 @@ def run(
     executor: Executor = "local",
     address: str | None = None,
     per_job: Mapping[str, float] | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> pd.DataFrame:
     """Run codecs over a data set; what is in *results* already is not measured again.
 
     Parameters
     ----------
     codecs
-        Ids that ``hvqbench ls codecs`` shows, tags (``classic``), or paths of ``codec.toml`` files.
+        Ids that ``hvqbench ls codecs`` shows, tags (``classic``), or paths of ``codec.toml`` files; each with
+        ``@POINTS`` for points of its own: ``hypervq@0,1.6``.
     dataset
         An id, a folder of images, or a :class:`~hvqbench.data.Dataset`.
     metrics
         Metric ids; by default all of one image that ship with hvqbench or a plug-in, and can run here.
     points
-        Operating points; by default each codec's own ladder.
+        Operating points of the codecs that have none of their own; by default each codec's ladder.
     results
         The folder of the store. To resume a sweep that was stopped is to call this again.
     jobs
@@ -95,6 +96,9 @@ def run(
     per_job
         What a job takes of a node of the cluster: ``cpu``, ``gpu`` and ``memory`` in GB, by default one core, and one
         GPU if *device* is one.
+    timeout_s
+        How long an encoder, a decoder or a metric may take for one image; what takes longer is killed, and a failed
+        row says so.
 
     Returns
     -------
@@ -110,13 +114,12 @@ def run(
     """
     from hvqbench.data import Dataset, load_dataset
 
-    check_arguments(jobs, rerun, limit, points)
+    check_arguments(jobs, rerun, limit, points, timeout_s)
     if executor not in get_args(Executor):
         raise HvqbenchError(f"executor is {executor!r}; it must be one of {', '.join(get_args(Executor))}")
     if executor == "local" and (address or per_job):
         raise HvqbenchError("address and per-job are of a Ray cluster: add --executor ray, or leave them out")
-    names = select_codecs(codecs)
-    entries = [find_codec(name) for name in names]
+    entries = find_entries(codecs, points)
     wanted, of_sets = split_metrics(usable_metrics(metrics))
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     store = Store(results)
@@ -147,7 +150,7 @@ def run(
         for entry in entries
     }
     at_home = executor == "local" or not (todo or of_sets)
-    with open_teams(jobs) if at_home else _open_cluster(jobs, address, per_job, device) as teams:
+    with open_teams(jobs, timeout_s) if at_home else _open_cluster(jobs, address, per_job, device, timeout_s) as teams:
         if todo:
             if unready := prepare(teams, todo[0].source, device, tuple(wanted)):
                 _report_unready(unready, named=metrics is not None)
@@ -164,11 +167,11 @@ def run(
 
 
 def _open_cluster(
-    jobs: int, address: str | None, per_job: Mapping[str, float] | None, device: str
+    jobs: int, address: str | None, per_job: Mapping[str, float] | None, device: str, timeout_s: float
 ) -> AbstractContextManager[list[Team]]:
     from hvqbench.bench.ray_executor import Share, open_ray_teams
 
-    return open_ray_teams(jobs, address, Share.of(per_job or {}, device))
+    return open_ray_teams(jobs, address, Share.of(per_job or {}, device), timeout_s)
 
 
 def measure_images(
@@ -238,7 +241,9 @@ def finish(store: Store, dataset: str, asked: set[Identity], rows: list[Row] | N
     return one_version(to_frame(row for row in newest([*rows, *stale]) if identity(row) in asked))
 
 
-def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[float] | None) -> None:
+def check_arguments(
+    jobs: int, rerun: str, limit: int | None, points: Sequence[float] | None, timeout_s: float = TIMEOUT_S
+) -> None:
     """Raise on what no sweep can mean."""
     if jobs < 1:
         raise HvqbenchError(f"jobs is {jobs}; it must be 1 or more")
@@ -246,6 +251,8 @@ def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[f
         raise HvqbenchError(f"rerun is {rerun!r}; it must be one of {', '.join(get_args(Rerun))}")
     if limit is not None and limit < 1:
         raise HvqbenchError(f"limit is {limit}; it must be 1 or more, or be left out")
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise HvqbenchError(f"timeout_s is {timeout_s:g}; it must be above 0 and at most {MAX_TIMEOUT_S:g}")
     if points is not None and not points:
         raise HvqbenchError("points is empty; name at least one, or leave it out for each codec's ladder")
     if points is not None and not all(map(math.isfinite, points)):
@@ -253,10 +260,14 @@ def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[f
 
 
 def usable_metrics(names: Sequence[str] | None) -> list[str]:
-    """By default all metrics of one image whose packages are installed; one that was named and cannot run raises."""
-    from hvqbench.metrics import metric_ids, metric_info
+    """By default all metrics of one image whose packages are installed; one that was named and cannot run raises.
 
-    chosen = _of_images(metric_ids()) if names is None else list(dict.fromkeys(names))
+    Those of extras have to be named.
+    """
+    from hvqbench.metrics import EXTRAS, metric_id, metric_ids, metric_info
+
+    usual = [name for name in metric_ids() if name not in EXTRAS]
+    chosen = _of_images(usual) if names is None else list(dict.fromkeys(map(metric_id, names)))
     missing = {name: reason for name in chosen if (reason := metric_info(name).unavailable())}
     _report_unready(missing, named=names is not None)
     return [name for name in chosen if name not in missing]
@@ -284,11 +295,10 @@ def _report_unready(reasons: dict[str, str], named: bool) -> None:
 
 def circumstances(jobs: int) -> Row:
     """What each row says of the circumstances it was measured in."""
-    command = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
     return {
         "version": hvqbench.__version__,
         "host": platform.node(),
         "threads": threads_per_process(jobs),
         "jobs": jobs,
-        "command": shlex.join(command).encode(errors="replace").decode(),
+        "command": given_command(),
     }

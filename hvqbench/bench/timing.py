@@ -23,9 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.bench.executor import Process, threads_per_process
+from hvqbench.bench.executor import TIMEOUT_S, Process, threads_per_process
 from hvqbench.bench.machine import OtherWork, cpu_seconds, is_busy, machine_facts
-from hvqbench.bench.plan import check_device, find_codec, library_versions, look_at, make_plan, note
+from hvqbench.bench.plan import check_device, find_entries, library_versions, look_at, make_plan, note
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.rows import Identity, Row, after
 from hvqbench.bench.sealed import open_sealed, seal
@@ -33,9 +33,9 @@ from hvqbench.bench.store import Store
 from hvqbench.bench.sweep import check_arguments, circumstances
 from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure, now
 from hvqbench.bench.worker import Codecs, decoded, describe, encoded
-from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
+from hvqbench.time_limit import time_limit
 from hvqbench.timing import record, span
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def time_codecs(
     device: str = "cpu",
     progress: bool = True,
     limit: int | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> pd.DataFrame:
     """Time codecs over a data set, and keep the rows beside the quality rows in *results*.
 
@@ -73,6 +74,9 @@ def time_codecs(
         As of :func:`hvqbench.bench.run`. Ratios are against the first codec.
     repeats
         Rounds: how often every call is timed.
+    timeout_s
+        How long a call may take: after that it is interrupted, and its row is a failed one. Code that cannot be
+        interrupted ends the pass; the rounds that are finished are kept.
 
     Returns
     -------
@@ -86,12 +90,12 @@ def time_codecs(
     """
     from hvqbench.data import Dataset, load_dataset
 
-    check_arguments(1, "all", limit, points)
+    check_arguments(1, "all", limit, points, timeout_s)
     if repeats < 1:
         raise HvqbenchError(f"repeats is {repeats}; it must be 1 or more")
     load_average = os.getloadavg()[0]  # before this process raises it
-    names = select_codecs(codecs)
-    entries = [find_codec(name) for name in names]
+    entries = find_entries(codecs, points)
+    names = [entry.source for entry in entries]
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     store = Store(results)
     store.open()
@@ -108,7 +112,7 @@ def time_codecs(
     context = circumstances(jobs=1) | {"pass": start, "repeats": repeats, "load_average": load_average}
     _warn_if_busy(load_average)
     libraries = {entry.spec.id: library_versions(entry.codec) for entry in entries}
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(timeout_s)
     rounds = []
     with show_progress(len(_largest(tasks)) + repeats * len(tasks), progress) as advance:
         memory = _warm_up(tasks, stopwatch, advance)
@@ -160,7 +164,9 @@ def read_timing(path: str | Path = "results", history: bool = False) -> pd.DataF
 
     files = sorted((Path(path) / FOLDER).glob("[!.]*.parquet"))
     if not files:
-        raise HvqbenchError(f"no times in {str(path)!r}: run `hvqbench run --timing` first, or name its folder")
+        raise HvqbenchError(
+            f"no times in {str(path)!r}: take them with --timing of `hvqbench run`, or name their folder"
+        )
     table = _join(map(_read_round, files))
     if history:
         return table
@@ -180,12 +186,19 @@ def interleave(tasks: Iterable[Task], seed: int) -> list[Task]:
 
 
 class Stopwatch:
-    """The :class:`~hvqbench.bench.task.Workers` of this process: it times what it does, and computes no metric."""
+    """The :class:`~hvqbench.bench.task.Workers` of this process: it times what it does, and computes no metric.
+
+    Parameters
+    ----------
+    timeout_s
+        How long a call may take.
+    """
 
     columns: Row
     """Of the last task: CPU times and stages."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
         self._encoders, self._decoders = Codecs(), Codecs()
         self.columns = {}
 
@@ -193,7 +206,8 @@ class Stopwatch:
         self.columns = {}
         try:
             codec = self._encoders(source, device)
-            stream, seconds = self._time("encode", codec.encode, image.read(), point)
+            with time_limit(self.timeout_s, f"encoding {image.name} by {codec.id} at {point:g}"):
+                stream, seconds = self._time("encode", codec.encode, image.read(), point)
             return encoded(codec, stream, seconds)
         except Exception as error:  # an adapter's own, of any kind
             raise WorkerError(f"encoder: {describe(error)}") from error
@@ -201,7 +215,8 @@ class Stopwatch:
     def decode(self, source: str, device: str, data: bytes) -> Decoded:
         try:
             codec = self._decoders(source, device)
-            image, seconds = self._time("decode", codec.decode, data)
+            with time_limit(self.timeout_s, f"decoding {len(data)} bytes by {codec.id}"):
+                image, seconds = self._time("decode", codec.decode, data)
             return decoded(codec, data, image, seconds)
         except Exception as error:
             raise WorkerError(f"decoder: {describe(error)}") from error
@@ -227,7 +242,7 @@ def _warm_up(tasks: Sequence[Task], stopwatch: Stopwatch, advance: Callable[[str
     """
     memory: dict[Any, Row] = {}
     for group in _by_codec(_largest(tasks)).values():
-        encoder, decoder = (Process("meter", threads_per_process(1)) for _ in range(2))
+        encoder, decoder = (Process("meter", threads_per_process(1), timeout_s=stopwatch.timeout_s) for _ in range(2))
         try:
             for task in group:
                 row, data = measure(task, stopwatch)

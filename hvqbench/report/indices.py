@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvqbench.analysis.indices import Inspection, codes_table, images_table, inspect_codec, usage_table
-from hvqbench.catalog import load_codec
+from hvqbench.catalog import load_codec, select_codecs
 from hvqbench.errors import UnavailableError
-from hvqbench.files import atomic_write
-from hvqbench.report.style import COLOURS, WIDTH, file_name, image_file_name, save_figure, style
+from hvqbench.files import atomic_write, file_name, image_file_name
+from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
 from hvqbench.report.tables import to_markdown
+from hvqbench.shown import csv_of
+from hvqbench.vq.inspect import Inspection, codes_table, images_table, inspect_codec, usage_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def inspect_codecs(
     from hvqbench.data import load_dataset
 
     check_device(device)
-    ready = [load_codec(name) for name in codecs]
+    ready = [load_codec(name) for name in select_codecs(codecs)]
     for codec in ready:
         if reason := codec.unavailable():
             raise UnavailableError(f"codec {codec.id} cannot run here: {reason}")
@@ -97,14 +98,14 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
     }
     written = [out / "indices.md", *(out / f"{name}.csv" for name in tables)]
     for path, table in zip(written[1:], tables.values(), strict=True):
-        atomic_write(path, table.to_csv(index=False, lineterminator="\n").encode())
+        atomic_write(path, csv_of(table))
     figures: list[Path] = []
     for inspection in inspections:
         codec = file_name(inspection.codec)
         figures += save_figure(usage_figure(inspection), out / f"usage-{codec}")
         (out / codec).mkdir(exist_ok=True)
         for file, bits in zip(images, inspection.maps, strict=True):
-            figure = bits_figure(file.read(), bits, inspection.factor, inspection.counts.shape[1])
+            figure = bits_figure(file.read(), bits, inspection)
             written += save_figure(figure, out / codec / image_file_name(file.name), ["png"])
     drawn = [f"![Use of the codebook]({path.name})" for path in figures if path.suffix == ".png"]
     text = "\n\n".join(["# VQ indices", inspection_text(inspections).rstrip(), *drawn]) + "\n"
@@ -119,10 +120,11 @@ def usage_figure(inspection: Inspection) -> Figure:
     with style():
         figure = Figure(figsize=(WIDTH / 2, 2.6), layout="constrained")
         ax = figure.subplots()
-        codewords = inspection.counts.shape[1]
+        codewords = max(len(counts) for counts in inspection.counts)
         for stage, counts in enumerate(inspection.counts):
             colour = COLOURS[stage % len(COLOURS)]
-            label = inspection.codec if len(inspection.counts) == 1 else f"{inspection.codec}, stage {stage + 1}"
+            grid = inspection.grids[stage]
+            label = inspection.codec if len(inspection.counts) == 1 else f"{inspection.codec}, {grid}"
             if stage == 0:
                 label += f", {len(inspection.images)} image{'s' * (len(inspection.images) > 1)}"
             ax.plot(*_ranked(counts), color=colour, label=label)
@@ -142,16 +144,16 @@ def usage_figure(inspection: Inspection) -> Figure:
     return figure
 
 
-def bits_figure(image: Image, bits: Tensor, factor: int, codewords: int) -> Figure:
-    """The picture (H×W×3), and for each stage what its indices cost (*bits* S×h×w), laid over it.
+def bits_figure(image: Image, bits: Sequence[Tensor], inspection: Inspection) -> Figure:
+    """The picture (H×W×3), and for each grid what its indices cost (*bits*, h×w each), laid over it.
 
-    White is what fixed length costs, blue less, red more. An index stands for *factor*×*factor* pixels.
+    White is what fixed length costs, blue less, red more.
     """
     from matplotlib.colors import TwoSlopeNorm
     from matplotlib.figure import Figure
 
     height, width = image.shape[:2]
-    fixed = np.log2(codewords)
+    fixed = np.log2(max(len(counts) for counts in inspection.counts))
     columns = min(PANELS, len(bits) + 1)
     rows = -(-(len(bits) + 1) // columns)
     with style():
@@ -164,6 +166,7 @@ def bits_figure(image: Image, bits: Tensor, factor: int, codewords: int) -> Figu
         grey = image.mean(2)
         for stage, (ax, costs) in enumerate(zip(axes[1:], bits, strict=False)):
             ax.imshow(grey, cmap="gray", vmin=-255, vmax=255)
+            factor = inspection.factors[stage]
             shown: Any = ax.imshow(
                 costs.numpy(),
                 cmap="RdBu_r",
@@ -173,8 +176,8 @@ def bits_figure(image: Image, bits: Tensor, factor: int, codewords: int) -> Figu
             )
             ax.set_xlim(-0.5, width - 0.5)  # the last patches may reach beyond the picture
             ax.set_ylim(height - 0.5, -0.5)
-            name = f"stage {stage + 1}: " if len(bits) > 1 else ""
-            ax.set_title(f"{name}{float(costs.mean()):.2f} bits per index")
+            name = f"{inspection.grids[stage]}: " if len(bits) > 1 else ""
+            ax.set_title(f"{name}{float(costs.nanmean()):.2f} bits per index")
         bar = figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01, extend="max")
         bar.set_label(f"bits (fixed length: {fixed:g})")
     return figure

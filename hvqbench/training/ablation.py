@@ -12,6 +12,7 @@ import torch
 
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
+from hvqbench.shown import csv_of
 from hvqbench.training import processes
 from hvqbench.training.ablation_table import DECIMALS, INTRODUCTION, TITLES
 from hvqbench.training.evaluation import QUALITY, ideal_bits, reconstruction
@@ -21,14 +22,16 @@ from hvqbench.training.loop import Run, read_config
 from hvqbench.training.tokenizer import TokenizerTraining, train_tokenizer
 from hvqbench.training.variants import Variant, read_specification
 from hvqbench.vq.hub import PREFIX
-from hvqbench.vq.hyperprior import Hyperprior
 from hvqbench.vq.loading import TOKENIZER_FILE, load_tokenizer, tokenizer_files
+from hvqbench.vq.models.pyramid import Hyperpriors
+from hvqbench.vq.models.static import load_counts
 from hvqbench.vq.tokenizer import sha256
-from hvqbench.vq.weights import load_weights
 
 if TYPE_CHECKING:
     from hvqbench.data import Dataset
 
+CACHE = "indices"
+"""The folder of the crops' indices, while an ablation runs."""
 HYPERPRIOR, FREQUENCIES = "hyperprior.safetensors", "frequencies.safetensors"
 
 
@@ -74,7 +77,7 @@ def ablate(
         tokenizers[variant.name] = job.train(tokenizers.get(variant.after, ""))
         rows.append(job.measured(images))
         path = _write(rows, out, specification, data, images)
-    shutil.rmtree(out / "latents", ignore_errors=True)
+    shutil.rmtree(out / CACHE, ignore_errors=True)
     return path
 
 
@@ -99,7 +102,7 @@ class _Job:
         inputs = tokenizer_files(name, config.parent) + ([config.parent / settings.start] if settings.start else [])
         self._claim("index_model", settings, inputs)
         if not (self.folder / "README.md").exists():  # the card is written last
-            train_index_model(config, self.data, self.folder, self.device, self.out / "latents", **overrides)
+            train_index_model(config, self.data, self.folder, self.device, self.out / CACHE, **overrides)
         self.tokenizer = name if name.startswith(PREFIX) else str((config.parent / name).resolve())
         return self.tokenizer
 
@@ -141,9 +144,9 @@ class _Job:
         return {"variant": self.variant.name, "changes": self.variant.changes, **self.record["measures"]}
 
     def _measure(self, images: Dataset) -> dict[str, Any]:
-        model, _, _ = Hyperprior.load(self.folder / HYPERPRIOR)
-        counts = load_weights(self.folder / FREQUENCIES, "tokenizer")[0]["counts"]
+        model, _, _ = Hyperpriors.load(self.folder / HYPERPRIOR)
         codes = load_tokenizer(self.tokenizer, self.folder)
+        counts = [row - 1 for row in load_counts(self.folder / FREQUENCIES, codes)]
         bits = ideal_bits(codes, model, counts, images.images)
         index_model, tokenizer = self.record["index_model"], self.record.get("tokenizer", {})
         row: dict[str, Any] = {
@@ -180,10 +183,13 @@ def _seconds(folder: Path) -> float:
     return run.seconds
 
 
-def _parameters(model: Hyperprior) -> int:
-    """Numbers that a hyperprior learned: a free head replaces the anchors' parameters and their bias."""
-    idle = ("head.", "bias", "context.") if model.config.head == "free" else ()
-    return sum(p.numel() for name, p in model.named_parameters() if p.requires_grad and not name.startswith(idle))
+def _parameters(model: Hyperpriors) -> int:
+    """Numbers that hyperpriors learned: a free head replaces the anchors' parameters and their bias."""
+    total = 0
+    for part in model:
+        idle = ("head.", "bias", "context.") if part.config.head == "free" else ()
+        total += sum(p.numel() for name, p in part.named_parameters() if p.requires_grad and not name.startswith(idle))
+    return total
 
 
 def _write(rows: list[dict[str, Any]], out: Path, specification: Path, data: Path, images: Dataset) -> Path:
@@ -192,7 +198,7 @@ def _write(rows: list[dict[str, Any]], out: Path, specification: Path, data: Pat
     from hvqbench.report.tables import to_markdown
 
     table, path = pd.DataFrame(rows), out / "ablation.md"
-    atomic_write(path.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n").encode())
+    atomic_write(path.with_suffix(".csv"), csv_of(table))
     shown = table.dropna(axis=1, how="all")
     made = f"{specification.name}, photos {data.name}, {len(images)} images of {images.id}, torch {torch.__version__}"
     parts = ["# Ablation", INTRODUCTION, to_markdown(shown, DECIMALS, TITLES), f"Made from {made}."]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hvqbench.analysis.indices import perplexity
 from hvqbench.training import processes
 from hvqbench.training.evaluation import ideal_bits, reconstruction
+from hvqbench.vq.inspect import perplexity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
     from hvqbench.data import ImageFile
     from hvqbench.training.loop import Run
     from hvqbench.vq.base import BaseTokenizer
-    from hvqbench.vq.hyperprior import Hyperprior
+    from hvqbench.vq.models.pyramid import Hyperpriors
 
 
-def write_card(run: Run, title: str, settings: Any, data: Path, device: str, facts: dict[str, str]) -> None:
+def write_card(
+    run: Run, title: str, settings: Any, data: Path | Sequence[Path], device: str, facts: dict[str, str]
+) -> None:
     """Write ``README.md`` into the run's folder: settings, data, time, device, loss curve and *facts*."""
     lines = [f"# {title}", "", f"Trained by `hvqbench train` (torch {torch.__version__}).", "", "| | |", "|---|---|"]
-    lines += [f"| data | `{data.name}` |", f"| device | {_device_name(device)} |"]
+    sources = [data] if isinstance(data, Path) else data
+    lines += [
+        f"| data | {', '.join(f'`{source.name}`' for source in sources)} |",
+        f"| device | {_device_name(device)} |",
+    ]
     lines += [f"| training time | {run.seconds / 60:.0f} minutes |"]
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
     lines += ["", "## Settings", "", "| key | value |", "|---|---|"]
@@ -44,7 +51,7 @@ def tokenizer_on_kodak(tokenizer: BaseTokenizer) -> dict[str, str]:
     return facts | {"Kodak codewords used": "; ".join(usage)}
 
 
-def hyperprior_on_kodak(tokenizer: BaseTokenizer, model: Hyperprior, counts: Tensor) -> dict[str, str]:
+def hyperprior_on_kodak(tokenizer: BaseTokenizer, model: Hyperpriors, counts: Sequence[Tensor]) -> dict[str, str]:
     """Ideal bits per Kodak image for fixed length, static frequencies and the hyperprior; empty without Kodak."""
     if not (images := _kodak()):
         return {}

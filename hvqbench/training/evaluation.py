@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvqbench.analysis.indices import nearest_indices, stage_counts
 from hvqbench.training.photos import to_tensor
+from hvqbench.vq.inspect import grid_counts, nearest_indices
+from hvqbench.vq.models.static import static_bits
 
 if TYPE_CHECKING:
     from hvqbench.data import ImageFile
     from hvqbench.vq.base import BaseTokenizer
-    from hvqbench.vq.hyperprior import Hyperprior
+    from hvqbench.vq.models.pyramid import Hyperpriors
 
 QUALITY = ("psnr", "lpips-alex", "dists")
 
@@ -47,33 +48,35 @@ class IdealBits:
 
 
 @torch.inference_mode()
-def ideal_bits(tokenizer: BaseTokenizer, model: Hyperprior, counts: Tensor, images: Sequence[ImageFile]) -> IdealBits:
-    """Bits of *images* under *model*, and under the static frequencies of *counts* (S×K)."""
-    from hvqbench.vq.hyperprior import static_bits
-
+def ideal_bits(
+    tokenizer: BaseTokenizer, model: Hyperpriors, counts: Sequence[Tensor], images: Sequence[ImageFile]
+) -> IdealBits:
+    """Bits of *images* under *model*, and under the static frequencies of *counts* (K for each grid)."""
     model.eval()  # z is rounded
     rows = []
     for file in images:
-        latent, indices = nearest_indices(tokenizer, to_tensor(file.read()[None]))
-        bits, z_bits = model(latent, indices, tokenizer.codebooks)
-        fixed = indices.numel() * math.log2(tokenizer.config.codewords)
-        rows.append([fixed, float(static_bits(counts, indices).sum()), float(bits.sum()), float(z_bits)])
+        _, maps = nearest_indices(tokenizer, to_tensor(file.read()[None]))
+        bits = model.bits(maps, list(tokenizer.codebooks))
+        fixed = sum(part.numel() * math.log2(len(book)) for part, book in zip(maps, tokenizer.codebooks, strict=True))
+        static, own = (sum(float(c.sum()) for c in costs) for costs in (static_bits(counts, maps), bits["indices"]))
+        rows.append([fixed, static, own, float(bits["z"])])
     return IdealBits(*np.mean(rows, 0).tolist())
 
 
 @torch.inference_mode()
-def reconstruction(tokenizer: BaseTokenizer, images: Sequence[ImageFile]) -> tuple[dict[str, float], Tensor]:
-    """Mean of each of :data:`QUALITY` over the reconstructions of *images*, and the codewords' counts S×K."""
+def reconstruction(tokenizer: BaseTokenizer, images: Sequence[ImageFile]) -> tuple[dict[str, float], list[Tensor]]:
+    """Mean of each of :data:`QUALITY` over the reconstructions of *images*, and each grid's counts of codewords (K)."""
     from hvqbench.metrics import load_metric
 
     metrics = [load_metric(name) for name in QUALITY]
-    counts = torch.zeros(tokenizer.codebooks.shape[:2], dtype=torch.int64)
+    codewords = [len(codebook) for codebook in tokenizer.codebooks]
+    counts = [torch.zeros(size, dtype=torch.int64) for size in codewords]
     scores = []
     for file in images:
         image = file.read()
-        _, indices = nearest_indices(tokenizer, to_tensor(image[None]))
-        counts += stage_counts(indices, counts.shape[1])
-        output = ((tokenizer.decode(indices)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        _, maps = nearest_indices(tokenizer, to_tensor(image[None]))
+        counts = [total + own for total, own in zip(counts, grid_counts(maps, codewords), strict=True)]
+        output = ((tokenizer.decode(maps)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         pixels = output.permute(1, 2, 0)[: image.shape[0], : image.shape[1]].contiguous().numpy()
         scores.append([metric(image, pixels) for metric in metrics])
     return dict(zip(QUALITY, np.mean(scores, 0).tolist(), strict=True)), counts

@@ -19,7 +19,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.training import processes
 from hvqbench.training.quantizer import CodebookTrainer
 from hvqbench.vq.distance import nearest
-from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig
+from hvqbench.vq.models.hyperprior import Hyperprior, HyperpriorConfig
 from hvqbench.vq.pee import RateMode
 from hvqbench.vq.tokenizer import (
     TOKENIZER_FILE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvqbench.analysis.indices import stage_counts
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_path
 from hvqbench.training import processes
@@ -19,21 +19,23 @@ from hvqbench.training.card import hyperprior_on_kodak, write_card
 from hvqbench.training.loop import Run, autocast, cosine, mean_of, read_config
 from hvqbench.training.photos import Photos
 from hvqbench.vq.base import BaseTokenizer
-from hvqbench.vq.hyperprior import Hyperprior, HyperpriorConfig, static_bits
+from hvqbench.vq.inspect import grid_counts
 from hvqbench.vq.loading import load_tokenizer
-from hvqbench.vq.weights import save_weights
+from hvqbench.vq.models.pyramid import Hyperpriors
+from hvqbench.vq.models.static import save_counts, static_bits
 
 
 @dataclass(frozen=True)
 class IndexModelTraining:
     """Keys of an index model's ``train.toml``.
 
-    ``tokenizer`` is a folder, relative to the configuration, or a third-party tokenizer (``diffusers:...``); ``crops``
-    random crops of side ``crop`` pixels are turned into latents once, and the last 5 % of them, at most 100, are held
+    ``tokenizer`` is what a ``codec.toml`` names (:mod:`hvqbench.vq.loading`), relative to the configuration; ``crops``
+    random crops of side ``crop`` pixels are turned into indices once, and the last 5 % of them, at most 100, are held
     out. Each step takes the rate of a random share ``positions`` of a batch's positions. ``start``
     is a ``hyperprior.safetensors`` to continue from, relative to the configuration, as joint training of the tokenizer
     leaves one behind; networks that it lacks (the context's) start without effect. ``width``, ``z_channels``,
-    ``context``, ``head`` and ``bias`` are those of :class:`~hvqbench.vq.hyperprior.HyperpriorConfig`. Over the fraction
+    ``context``, ``head`` and ``bias`` are those of :class:`~hvqbench.vq.models.hyperprior.HyperpriorConfig`;
+    ``conditional`` says whether the hyperpriors of a pyramid's finer grids see the coarser ones. Over the fraction
     ``z_free`` of the steps the price of z's bits rises from nothing to full.
     """
 
@@ -49,6 +51,7 @@ class IndexModelTraining:
     context: bool = False
     head: str = "anchor"
     bias: bool = True
+    conditional: bool = True
     z_free: float = 0.3
     seed: int = 0
     start: str = ""
@@ -60,7 +63,7 @@ def train_index_model(
     """Train, or continue to train, the index models of *config* on the photos of *data*.
 
     *out* receives ``frequencies.safetensors`` (for huffman-vq and static-vq), ``hyperprior.safetensors`` (for hypervq)
-    and a model card; the latter's path is returned. The crops' latents stay in the folder *cache*, for other runs on
+    and a model card; the weights' path is returned. The crops' indices stay in the folder *cache*, for other runs on
     the same tokenizer, photos and crops; without one they lie in *out* until the training is done.
     """
     settings = read_config(IndexModelTraining, config, overrides)
@@ -68,18 +71,17 @@ def train_index_model(
     tokenizer = load_tokenizer(settings.tokenizer, config.parent).to(device)
     run = Run(out, settings.steps)
     crops = f"{settings.crops}x{settings.crop}-{settings.batch}-{settings.seed}"
-    file = (cache or out) / f"latents-{tokenizer.digest[:12]}-{crops}.pt"
+    file = (cache or out) / f"indices-{tokenizer.digest[:12]}-{crops}.pt"
     if processes.is_main() and not file.exists():
         _encode_crops(tokenizer, settings, data, device, file)
     processes.wait()
-    latents = torch.load(file, weights_only=True)
-    indices = torch.cat([tokenizer.quantize(part.to(device).float()).cpu() for part in latents.split(settings.batch)])
-    counts = stage_counts(indices, tokenizer.config.codewords)
+    maps: list[Tensor] = torch.load(file, weights_only=True)
+    counts = grid_counts([part.long() for part in maps], [len(codebook) for codebook in tokenizer.codebooks])
     if processes.is_main():
-        save_weights(out / "frequencies.safetensors", {"counts": counts}, {"tokenizer": tokenizer.digest})
+        save_counts(out / "frequencies.safetensors", counts, tokenizer.digest)
 
     model = _model(settings, tokenizer, counts, config.parent)
-    _train(settings, run, model.to(device), latents, indices, counts, tokenizer.codebooks, device)
+    _train(settings, run, model.to(device), maps, counts, list(tokenizer.codebooks), device)
     path = out / "hyperprior.safetensors"
     processes.wait()
     if not processes.is_main():
@@ -92,15 +94,14 @@ def train_index_model(
     return path
 
 
-def _model(settings: IndexModelTraining, tokenizer: BaseTokenizer, counts: Tensor, base: Path) -> Hyperprior:
+def _model(settings: IndexModelTraining, tokenizer: BaseTokenizer, counts: Sequence[Tensor], base: Path) -> Hyperpriors:
     torch.manual_seed(settings.seed)
-    shape = tokenizer.config
-    sizes = (shape.dim, shape.codewords, shape.stages, settings.width, settings.z_channels)
-    model = Hyperprior(HyperpriorConfig(*sizes, settings.context, settings.head, settings.bias))
-    model.start_static(counts, tokenizer.codebooks.cpu())
+    shape = {key: getattr(settings, key) for key in ("width", "z_channels", "context", "head", "bias")}
+    model = Hyperpriors.of(tokenizer, settings.conditional, **shape)
+    model.start(counts, [codebook.cpu() for codebook in tokenizer.codebooks])
     if settings.start:
         path = (base / settings.start).resolve()
-        state = Hyperprior.load(path)[0].state_dict()
+        state = Hyperpriors.load(path)[0].state_dict()
         own = model.state_dict()
         wrong = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
         if wrong:
@@ -112,59 +113,53 @@ def _model(settings: IndexModelTraining, tokenizer: BaseTokenizer, counts: Tenso
 def _train(
     settings: IndexModelTraining,
     run: Run,
-    model: Hyperprior,
-    latents: Tensor,
-    indices: Tensor,
-    counts: Tensor,
-    codebooks: Tensor,
+    model: Hyperpriors,
+    maps: Sequence[Tensor],
+    counts: Sequence[Tensor],
+    codebooks: Sequence[Tensor],
     device: str,
 ) -> None:
-    # The prior's scale and the bias start at good values but move slowly on the networks' learning rate.
-    quick = {"z_mean", "z_log_scale", "bias"} if settings.bias else {"z_mean", "z_log_scale"}
-    parameters = dict(model.named_parameters())
-    networks = [p for name, p in parameters.items() if name not in quick and p.requires_grad]
-    groups = [
-        {"params": networks, "factor": 1.0},
-        {"params": [parameters[name] for name in sorted(quick)], "factor": 5.0, "weight_decay": 0.0},
-    ]
+    groups = model.parameter_groups()
     optimizer = torch.optim.AdamW(groups, settings.learning_rate, (0.9, 0.95), weight_decay=0.01)
     state = run.restore()
     if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    held_out = min(100, max(1, len(latents) // 20))
+    crops = len(maps[0])
+    held_out = min(100, max(1, crops // 20))
     torch.manual_seed(settings.seed + processes.rank())
     rng = np.random.default_rng((settings.seed, run.started_at, processes.rank()))
     recent: list[Tensor] = []
-    fixed = math.log2(codebooks.shape[1])
-    # What was reached stays, even if a resumed run has more steps: a stage is started once, and z's price never falls.
-    price, stages = (state or {}).get("reached") or _curriculum(settings, run.started_at - 1, len(codebooks))
-    static = float(static_bits(counts, indices[-held_out:]).mean())
+    held = [part[-held_out:].long() for part in maps]
+    indices = sum(part.numel() for part in held)
+    fixed = sum(part.numel() * math.log2(len(book)) for part, book in zip(held, codebooks, strict=True)) / indices
+    # What was reached stays, even if a resumed run has more steps: a grid is started once, and z's price never falls.
+    price, levels = (state or {}).get("reached") or _curriculum(settings, run.started_at - 1, model)
+    static = sum(float(costs.sum()) for costs in static_bits(counts, held)) / indices
 
     def state_now() -> dict[str, Any]:
-        return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "reached": (price, stages)}
+        return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "reached": (price, levels)}
 
     for step in run.each_step(state_now, "hyperprior"):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * group["factor"] * cosine(step, settings.steps, warmup=50)
-        chosen = torch.from_numpy(rng.integers(0, len(latents) - held_out, settings.batch))
-        before, now = stages, _curriculum(settings, step, len(codebooks))
-        price, stages = max(price, now[0]), max(stages, now[1])
-        for stage in range(before, stages):
-            model.start_stage(stage)
-        targets = indices[chosen, :stages].to(device)
+        chosen = torch.from_numpy(rng.integers(0, crops - held_out, settings.batch))
+        before, now = levels, _curriculum(settings, step, model)
+        price, levels = max(price, now[0]), max(levels, now[1])
+        for level in range(before, levels):
+            model.start_level(level)
+        targets = [part[chosen].long().to(device) for part in maps[:levels]]
         with autocast(device):
-            kept = _some(targets[:, 0].numel(), settings.positions, device)
-            bits, z_bits = model(latents[chosen].to(device).float(), targets, codebooks, kept=kept)
-        loss = bits.mean() + price * z_bits / targets.numel()
+            bits = model.bits(targets, codebooks, settings.positions)
+        loss = _per_index(bits, price, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         processes.average_gradients(model.parameters())
-        torch.nn.utils.clip_grad_norm_(networks, 1.0)
+        torch.nn.utils.clip_grad_norm_(groups[0]["params"], 1.0)
         optimizer.step()
         recent.append(loss)
         if (step + 1) % 100 == 0 and processes.is_main():
-            index_bits, side_bits = _held_out_bits(model, latents[-held_out:], indices[-held_out:], codebooks, device)
+            index_bits, side_bits = _held_out_bits(model, held, codebooks, device)
             run.log(
                 step=step + 1,
                 seconds=run.seconds,
@@ -177,50 +172,53 @@ def _train(
             recent.clear()
 
 
-def _curriculum(settings: IndexModelTraining, step: int, stages: int) -> tuple[float, int]:
-    """The price of z's bits at *step*, and how many of the *stages* count.
+def _per_index(bits: Mapping[str, Any], price: float, maps: Sequence[Tensor]) -> Tensor:
+    """Bits per index, z's at their *price*; of each grid the positions that were looked at stand for all."""
+    count = sum(part.numel() for part in maps)
+    parts = zip(bits["indices"], maps, strict=True)
+    of_indices = torch.stack([costs.mean() * (part.numel() / count) for costs, part in parts]).sum()
+    return of_indices + price * bits["z"] / count
 
-    z is nearly free at first: at full price it would die before the synthesis has learned to read it. And stages join
-    one after the other: what all of them have to say about z at first is noise. A continued hyperprior knows it all.
+
+def _curriculum(settings: IndexModelTraining, step: int, model: Hyperpriors) -> tuple[float, int]:
+    """The price of z's bits at *step*, and how many grids count.
+
+    z is nearly free at first: at full price it would die before the synthesis has learned to read it. A continued
+    hyperprior knows it all.
     """
-    if settings.start:
-        return 1.0, stages
-    price = min(1.0, (step + 1) / max(1.0, settings.z_free * settings.steps))
-    return price, min(stages, 1 + int(price * stages))
-
-
-def _some(count: int, share: float, device: str) -> Tensor | None:
-    """A random *share* of *count* positions, or None for all."""
-    return None if share >= 1 else torch.randperm(count, device=device)[: max(1, round(share * count))]
+    done = 1.0 if settings.start else min(1.0, (step + 1) / max(1.0, settings.z_free * settings.steps))
+    return done, model.levels(done)
 
 
 @torch.inference_mode()
 def _held_out_bits(
-    model: Hyperprior, latents: Tensor, indices: Tensor, codebooks: Tensor, device: str
+    model: Hyperpriors, maps: Sequence[Tensor], codebooks: Sequence[Tensor], device: str
 ) -> tuple[float, float]:
     """Ideal bits per index for the indices and for z."""
     total = z_total = 0.0
     model.eval()
-    for latent, target in zip(latents.split(8), indices.split(8), strict=True):
-        bits, z_bits = model(latent.to(device).float(), target.to(device), codebooks)
-        total, z_total = total + float(bits.sum()), z_total + float(z_bits)
+    for batch in zip(*(part.split(8) for part in maps), strict=True):
+        bits = model.bits([part.to(device) for part in batch], codebooks)
+        total += sum(float(costs.sum()) for costs in bits["indices"])
+        z_total += float(bits["z"])
     model.train()
-    return total / indices.numel(), z_total / indices.numel()
+    count = sum(part.numel() for part in maps)
+    return total / count, z_total / count
 
 
 @torch.inference_mode()
 def _encode_crops(tokenizer: BaseTokenizer, settings: IndexModelTraining, data: Path, device: str, file: Path) -> None:
-    """Write latents (N×D×h×w, float16) of random crops to *file*, so that a resumed run sees the same."""
+    """Write the maps (int32, N×h×w for each grid) of random crops to *file*, so that a resumed run sees the same."""
     from rich.progress import track
 
     photos = Photos(data, settings.crop)
     rng = np.random.default_rng(settings.seed)
     parts = []
     batches = range(0, settings.crops, settings.batch)
-    for start in track(batches, "latents", console=processes.console()):
+    for start in track(batches, "crops", console=processes.console()):
         with autocast(device):
-            latent = tokenizer.encode(photos.batch(min(settings.batch, settings.crops - start), rng).to(device))
-        parts.append(latent.half().cpu())
+            features = tokenizer.encode(photos.batch(min(settings.batch, settings.crops - start), rng).to(device))
+        parts.append([symbols.int().cpu() for symbols in tokenizer.quantize(features)])
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as temporary:
-        torch.save(torch.cat(parts), temporary)
+        torch.save([torch.cat(grid) for grid in zip(*parts, strict=True)], temporary)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -16,19 +15,15 @@ from torch import Tensor, nn
 
 from hvqbench.catalog import read_toml
 from hvqbench.errors import HvqbenchError
+from hvqbench.settings import read_settings
 from hvqbench.training import processes
 
 T = TypeVar("T")
 
 
 def read_config(kind: type[T], path: Path, overrides: dict[str, Any] | None = None) -> T:
-    """A ``train.toml`` as the frozen dataclass *kind*; an unknown key is an error that lists the known ones."""
-    values = read_toml(path) | (overrides or {})
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise HvqbenchError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    return kind(**values)
+    """A ``train.toml`` as the frozen dataclass *kind*, checked as :func:`hvqbench.settings.read_settings` does."""
+    return read_settings(kind, read_toml(path) | (overrides or {}), str(path))
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hvqbench.catalog import read_toml
 from hvqbench.errors import HvqbenchError
 from hvqbench.training import processes
 from hvqbench.training.card import tokenizer_on_kodak, write_card
@@ -67,19 +68,28 @@ class TokenizerTraining:
     revive_every: int = 50
 
 
-def train_tokenizer(config: Path, data: Path, out: Path, device: str = "cpu", **overrides: Any) -> list[Path]:
+def train_tokenizer(
+    config: Path, data: Path | list[Path], out: Path, device: str = "cpu", **overrides: Any
+) -> list[Path]:
     """Train, or continue to train, the tokenizers of *config* on the photos of *data*; returns the weights' paths.
+
+    A configuration with a table ``bottleneck`` is one of :class:`~hvqbench.training.painter.PainterTraining`.
 
     *out* receives ``checkpoint.pt`` and ``log.jsonl`` while it runs, at every checkpoint ``autoencoder.safetensors``
     and for each tokenizer a folder with ``tokenizer.safetensors`` (with joint training ``hyperprior.safetensors`` too),
     and a model card at the end.
     """
+    sources = [data] if isinstance(data, Path) else data
+    if "bottleneck" in read_toml(config):
+        from hvqbench.training.painter import train_painter
+
+        return [train_painter(config, sources, out, device, **overrides)]
     settings = read_config(TokenizerTraining, config, overrides)
     if settings.learn == "decoder" and (not settings.start or settings.rate > 0):
         raise HvqbenchError(f'{config}: learn = "decoder" needs start, the tokenizers to go on from, and rate = 0')
     device = processes.join(device)
     start = (config.parent / settings.start).resolve() if settings.start else None
-    trainer = _Trainer(settings, Run(out, settings.steps), Photos(data, settings.crop), device, start)
+    trainer = _Trainer(settings, Run(out, settings.steps), Photos(sources, settings.crop), device, start)
     trainer.train()
     paths = trainer.family.paths(out)
     if not processes.is_main():
@@ -89,7 +99,7 @@ def train_tokenizer(config: Path, data: Path, out: Path, device: str = "cpu", **
     for path in paths:
         name = path.parent.name
         facts |= {f"{name}: {key}": value for key, value in tokenizer_on_kodak(Tokenizer.load(path)).items()}
-    write_card(trainer.run, "Tokenizers", settings, data, device, facts)
+    write_card(trainer.run, "Tokenizers", settings, sources, device, facts)
     return paths
 
 

@@ -95,7 +95,7 @@ def read_specification(path: Path) -> Specification:
 
 def _check(path: Path, variant: Variant, earlier: Mapping[str, Variant]) -> None:
     name = variant.name
-    if not re.fullmatch(r"\w[\w.-]*", name) or name in earlier or name == "latents":
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in earlier or name == "indices":
         raise HvqbenchError(f"{path}: {name!r} names no variant; give each its own name, of letters, digits and . _ -")
     if variant.after and variant.after not in earlier:
         raise HvqbenchError(f"{path}: {name!r} comes after {variant.after!r}, which is no variant above it")

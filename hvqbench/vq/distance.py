@@ -1,10 +1,9 @@
-"""Latents and codebook entries: distances, the nearest, and back."""
+"""Latents and codebook entries: distances, and the nearest."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def full(values: Tensor) -> Tensor:
@@ -27,7 +26,6 @@ def nearest(latent: Tensor, codebook: Tensor, chunk: int = 4096) -> Tensor:
     return torch.cat([squared_distances(part, codebook).argmin(1) for part in latent.split(chunk)])
 
 
-def embed(indices: Tensor, codebooks: Tensor) -> list[Tensor]:
-    """The entries of every stage: B×S'×h×w (int64), and at least S'×K×D -> S' times B×D×h×w."""
-    stages = zip(indices.unbind(1), codebooks, strict=False)
-    return [functional.embedding(*stage).permute(0, 3, 1, 2) for stage in stages]
+def coding_scale(entries: Tensor) -> float:
+    """The power of two by which a codebook's largest entry comes to lie in [4, 8)."""
+    return 2.0 ** (3 - int(entries.abs().max().frexp().exponent))

@@ -6,7 +6,7 @@ renormalised over the codebook (HyperVQ, arXiv 2512.07192)::
     logit_k = -1/2 sum_d (e_kd - mu_d)^2 / sigma_d^2 + b_k,    p = softmax(logit)
 
 The term without k cancels in the softmax, which leaves two matrix products. With sigma -> infinity and b_k = log f_k
-this is the ideal static code of the frequencies f_k. Coding uses the integer version in :mod:`hvqbench.vq.integer`.
+this is the ideal static code of the frequencies f_k. Coding uses the integer version in :mod:`hvqbench.vq.exact`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from hvqbench.vq.distance import full, squared_distances
 
+LOG_PRECISION_LIMITS = (-6.0, 5.0)
+MEAN_LIMIT = 16.0
 RateMode = Literal["hard", "ste", "soft"]
 """How the gradient of a code length reaches the encoder, see :func:`code_length`."""
 

@@ -9,16 +9,16 @@ descended are those that the shipped decoders were trained on, LPIPS on AlexNet 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hvqbench.errors import HvqbenchError
 from hvqbench.training.losses import PerceptualLoss
-from hvqbench.vq.base import BaseTokenizer
+from hvqbench.vq.base import BaseTokenizer, Features
+from hvqbench.vq.distance import nearest
+from hvqbench.vq.features import mapped, part_of, tensors
 from hvqbench.vq.tiling import scaled, windows
 
 FIRST_STEP = 0.15
@@ -29,42 +29,57 @@ LEAST_SIDE = 64
 """Smaller pictures are repeated at their edges up to this: AlexNet's strides leave nothing of them."""
 
 
-def searched(tokenizer: BaseTokenizer, image: Tensor, latent: Tensor, steps: int, tile: Any = None) -> Tensor:
-    """A latent 1×D×h×w from which *tokenizer* paints *image* better than from the given one.
+def searched(
+    tokenizer: BaseTokenizer, image: Tensor, features: Features, steps: int, tile: int | None = None
+) -> Features:
+    """Features from which *tokenizer* paints *image* better than from the given ones.
 
     Parameters
     ----------
     image
         1×3×f·h×f·w in [-1, 1].
-    latent
+    features
         Where the descent starts: what the encoder gave.
     steps
         Each costs about five times as long as decoding.
     tile
         As in :func:`hvqbench.vq.tiling.windows`: memory then follows it, not the image.
     """
-    if not isinstance(steps, int) or steps < 0:
-        raise HvqbenchError(f"option search = {steps!r} is no whole number of steps from 0 on; correct codec.toml")
-    factor, height, width = tokenizer.config.factor, *latent.shape[-2:]
+    factor = tokenizer.factor
+    height, width = image.shape[-2] // factor, image.shape[-1] // factor
     parts = list(windows(tokenizer, (height, width), tile))
     spread = float(tokenizer.codebooks[0].std())
     rng = np.random.default_rng(0)
     with torch.inference_mode(False), torch.enable_grad():
-        moved = latent.clone().requires_grad_()
-        image = image.clone()  # as the latent, it may come from inference mode
-        optimizer = torch.optim.Adam([moved], betas=(0.5, 0.9))
+        moved = mapped(features, lambda tensor: tensor.clone().requires_grad_())
+        leaves = tensors(moved)
+        image = image.clone()  # as the features, it may come from inference mode
+        optimizer = torch.optim.Adam(leaves, betas=(0.5, 0.9))
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = FIRST_STEP * spread * (1 - step / steps)
-            moved.grad = torch.zeros_like(moved)
+            for leaf in leaves:
+                leaf.grad = torch.zeros_like(leaf)
             for window in parts:
-                guess = moved[..., *window.seen]
-                sent = tokenizer.embed(tokenizer.quantize(guess.detach()))
-                painted = tokenizer.paint(guess + (sent - guess).detach())[..., *scaled(window.inner, factor)]
+                sent = _straight_through(tokenizer, part_of(moved, window.seen, height))
+                painted = tokenizer.paint(sent)[..., *scaled(window.inner, factor)]
                 loss = _loss(painted, image[..., *scaled(window.kept, factor)], rng)
                 share = painted[0, 0].numel() / image[0, 0].numel()
-                moved.grad += torch.autograd.grad(share * loss, moved)[0]
+                for leaf, gradient in zip(leaves, torch.autograd.grad(share * loss, leaves), strict=True):
+                    assert leaf.grad is not None
+                    leaf.grad += gradient
             optimizer.step()
-    return moved.detach()
+    return mapped(moved, lambda tensor: tensor.detach())
+
+
+def _straight_through(tokenizer: BaseTokenizer, features: Features) -> list[Tensor]:
+    """The nearest entries of each grid, whose gradient is that of what they stand for."""
+    sent: list[Tensor] = []
+    for codebook in tokenizer.codebooks:
+        target = tokenizer.target(features, sent)
+        rows = target.detach().permute(0, 2, 3, 1)
+        chosen = codebook[nearest(rows.flatten(0, 2), codebook)].view(rows.shape).permute(0, 3, 1, 2)
+        sent.append(target + (chosen - target).detach())
+    return sent
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Windows of a latent, so that a tokenizer's networks see a large image piece by piece.
+"""Windows of an image, so that a tokenizer's networks see a large one piece by piece.
 
 Memory then follows the tile, not the image. Each window is seen with what surrounds it as far as the networks reach
 (:attr:`hvqbench.vq.base.BaseTokenizer.reach`), and only what it would be in the whole image is kept: no seams, and no
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,11 @@ from hvqbench.errors import HvqbenchError
 if TYPE_CHECKING:
     from hvqbench.codec import Image
     from hvqbench.vq.base import BaseTokenizer
+
+WHOLE = 2**23
+"""An image of up to so many pixels is seen at once where no tile is asked for, and a larger one in tiles."""
+DEFAULT_TILE = 1024
+"""Side of those, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,20 @@ class Window:
     inner: tuple[slice, slice]
 
 
-def windows(tokenizer: BaseTokenizer, size: tuple[int, int], tile: Any = None) -> Iterator[Window]:
-    """Windows of *tile* pixels a side that cover *size*, height and width in positions; without *tile* all in one."""
-    factor, reach = tokenizer.config.factor, tokenizer.reach
+def windows(tokenizer: BaseTokenizer, size: tuple[int, int], tile: int | None = None) -> Iterator[Window]:
+    """Windows of *tile* pixels a side that cover *size*, height and width in positions of the coarsest grid.
+
+    Without *tile* an image of up to :data:`WHOLE` pixels comes in one, and so does a larger one that the tokenizer must
+    see whole.
+    """
+    factor, reach = tokenizer.factor, tokenizer.reach
+    if tile is None and reach is not None and size[0] * size[1] * factor**2 > WHOLE:
+        tile = max(factor, DEFAULT_TILE)
     if tile is None:
         tile, reach = factor * max(size), 0
     if reach is None:
         raise HvqbenchError("option tile: this tokenizer must see an image whole; remove tile from codec.toml")
-    if not isinstance(tile, int) or tile < factor:
+    if tile < factor:
         raise HvqbenchError(f"option tile = {tile!r} is no number of pixels from {factor} on; correct codec.toml")
     for row in _spans(size[0], tile // factor, reach):
         for column in _spans(size[1], tile // factor, reach):
@@ -50,7 +61,7 @@ def padded(image: Image, factor: int) -> Image:
 
 
 def scaled(part: tuple[slice, slice], factor: int) -> tuple[slice, slice]:
-    """Positions as pixels, *factor* a side."""
+    """Positions as those of a finer grid, or as pixels, *factor* a side."""
     rows, columns = part
     return slice(rows.start * factor, rows.stop * factor), slice(columns.start * factor, columns.stop * factor)
 

@@ -16,17 +16,17 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.base import BaseTokenizer
+from hvqbench.vq.base import BaseTokenizer, grid_specs
+from hvqbench.vq.blocks import ChannelNorm, ResidualBlock
 from hvqbench.vq.weights import load_weights, save_weights
 
 TOKENIZER_FILE = "tokenizer.safetensors"
@@ -71,32 +71,6 @@ class TokenizerConfig:
     stages: int = 1
     encoder_blocks: int = 0
     decoder_blocks: int = 0
-
-
-class ChannelNorm(nn.Module):
-    """Root-mean-square norm over the channels of each position (arXiv 1910.07467)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(channels, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * self.gain
-
-
-class ResidualBlock(nn.Module):
-    """Pre-norm residual block of two 3×3 convolutions; the second starts at zero, so the block starts as identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(functional.silu(self.conv1(self.norm(x))))
 
 
 class Autoencoder(nn.Module):
@@ -155,9 +129,12 @@ class Autoencoder(nn.Module):
 class Tokenizer(BaseTokenizer):
     """An autoencoder, the way in to the latent, codebooks, and the way out; ``digest`` is its own file's sha256."""
 
+    codebooks: Tensor
+
     def __init__(self, config: TokenizerConfig, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.config, self.autoencoder = config, autoencoder
+        self.factor, self.grids = config.factor, grid_specs([config.factor] * config.stages)
         level = autoencoder.config.level(config.factor)
         inner, outer = autoencoder.config.encoder_widths[level], autoencoder.config.decoder_widths[level]
         blocks = [ResidualBlock(inner) for _ in range(config.encoder_blocks)]
@@ -184,9 +161,9 @@ class Tokenizer(BaseTokenizer):
         factor = self.config.factor
         return self.enter(self.autoencoder.encode(image, {factor: len(image)})[factor])
 
-    def paint(self, embedding: Tensor) -> Tensor:
-        """Embeddings B×D×h×w to the image B×3×H×W, about [-1, 1]."""
-        return self.autoencoder.decode({self.config.factor: self.leave(embedding)})
+    def paint(self, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
+        """The embeddings of the first stages, each B×D×h×w, to the image B×3×H×W, about [-1, 1]."""
+        return self.autoencoder.decode({self.config.factor: self.leave(torch.stack(list(embeddings)).sum(0))})
 
     def save(self, path: Path, autoencoder: Path) -> None:
         """Write what is the tokenizer's own (fp16; codebooks in fp32, because their digits decide indices).

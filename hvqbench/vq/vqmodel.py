@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.base import BaseTokenizer
+from hvqbench.vq.base import BaseTokenizer, grid_specs
+from hvqbench.vq.distance import coding_scale
 from hvqbench.vq.hub import Source, first_line
-from hvqbench.vq.tokenizer import TokenizerConfig, sha256
+from hvqbench.vq.tokenizer import sha256
 
 MAX_DIM = 256
-"""Up to here the coder's logits are exact sums, whatever the entries within ±8 are (:mod:`hvqbench.vq.integer`)."""
+"""Up to here the coder's logits are exact sums, whatever the entries within ±8 are (:mod:`hvqbench.vq.exact`)."""
 
 
 class VQModelTokenizer(BaseTokenizer):
@@ -35,6 +37,7 @@ class VQModelTokenizer(BaseTokenizer):
     """
 
     model: Any
+    codebooks: Tensor
 
     def __init__(self, model: Any, digest: str) -> None:
         super().__init__()
@@ -49,20 +52,21 @@ class VQModelTokenizer(BaseTokenizer):
                 "choose a model with a smaller vq_embed_dim"
             )
         self.model, self.digest = model, digest
-        self.config = TokenizerConfig(2 ** (len(model.config.block_out_channels) - 1), *entries.shape)
-        self.scale = 2.0 ** (3 - int(entries.abs().max().frexp().exponent))
+        self.factor = 2 ** (len(model.config.block_out_channels) - 1)
+        self.grids = grid_specs([self.factor])
+        self.scale = coding_scale(entries)
         self.register_buffer("codebooks", (entries * self.scale)[None])
 
     def encode(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        if height % self.config.factor or width % self.config.factor:
+        if height % self.factor or width % self.factor:
             # diffusers would leave out the rest without a word.
-            raise HvqbenchError(f"{width}x{height} pixels are no multiples of {self.config.factor}; pad or crop them")
+            raise HvqbenchError(f"{width}x{height} pixels are no multiples of {self.factor}; pad or crop them")
         return self.model.encode(image).latents * self.scale
 
-    def paint(self, embedding: Tensor) -> Tensor:
+    def paint(self, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
         # Not by VQModel.decode: what its force_not_quantize takes, latents or indices, depends on the model.
-        entries = embedding / self.scale
+        entries = embeddings[0] / self.scale
         spatial = entries if self.model.config.norm_type == "spatial" else None
         return self.model.decoder(self.model.post_quant_conv(entries), spatial)
 

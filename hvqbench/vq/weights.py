@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
@@ -37,3 +38,28 @@ def load_weights(path: Path, *keys: str) -> tuple[dict[str, Tensor], dict[str, s
             f"{path} holds no {missing[0]!r} in its metadata: it is not the kind of weights expected here"
         )
     return tensors, metadata
+
+
+SCALE = ".scale"
+
+
+def eight_bit(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Kernels of convolutions in 8 bits with a scale for each output channel, everything else in fp16.
+
+    Half of what fp16 takes. What a rounded network paints differs from what it painted before by some -40 dB, which is
+    far below what quantization of the latent does; the rounded weights are then *the* weights of a codec.
+    """
+    packed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.dim() == 4:
+            scale = tensor.float().abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
+            packed[name], packed[name + SCALE] = (tensor / scale).round().to(torch.int8), scale
+        else:
+            packed[name] = tensor.half()
+    return packed
+
+
+def full_precision(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What :func:`eight_bit` packed, in fp32."""
+    named = {name: tensor.float() for name, tensor in tensors.items() if not name.endswith(SCALE)}
+    return {name: t * tensors[name + SCALE] if name + SCALE in tensors else t for name, t in named.items()}

@@ -16,7 +16,8 @@ import torch
 from hvqbench.adapters.vq import VQCodec
 from hvqbench.codec import Image
 from hvqbench.timing import record
-from hvqbench.vq.index_models import IndexModel
+from hvqbench.vq.layout import Layout
+from hvqbench.vq.models.base import IndexModel
 
 ROUNDS = 10
 PARTS = ("h-analysis", "z", "h-synthesis", "context", "pee", "coding")
@@ -43,32 +44,32 @@ class Indices:
     """An image's way through an index model: indices to payload, and back."""
 
     model: IndexModel
-    embedding: torch.Tensor
-    """1×D×h×w"""
-    nearest: torch.Tensor
-    """S×h×w, the nearest codewords"""
+    layout: Layout
+    embeddings: list[torch.Tensor]
+    """1×D×h×w of each grid"""
+    nearest: list[torch.Tensor]
+    """h×w, the nearest codewords"""
     payload: bytes
 
     @torch.inference_mode()
     def encode(self) -> bytes:
-        return self.model.code(self.nearest, self.model.side(self.embedding)).payload
+        return self.model.code(self.layout, self.nearest, self.model.side(self.embeddings)).payload
 
     @torch.inference_mode()
-    def decode(self) -> torch.Tensor:
-        stages, height, width = self.nearest.shape
-        return self.model.decode(self.payload, (height, width), stages)
+    def decode(self) -> list[torch.Tensor]:
+        return self.model.decode(self.layout, self.payload)
 
 
 @pytest.fixture(scope="module")
 def indices(vq_codec: VQCodec, photo: Image) -> Indices:
-    latent = vq_codec.latent(photo)
+    features, tokenizer, model = vq_codec.features(photo), vq_codec.tokenizer, vq_codec.index_model
     with torch.inference_mode():
-        nearest = vq_codec.tokenizer.quantize(latent)[0]
-        embedding = vq_codec.tokenizer.embed(nearest[None])
-        model = vq_codec.index_model
-        payload = model.code(nearest, model.side(embedding)).payload
-    found = Indices(model, embedding, nearest, payload)
-    assert torch.equal(found.decode(), nearest)
+        maps = tokenizer.quantize(features)
+        layout, embeddings = Layout.of(tokenizer, *photo.shape[:2]), tokenizer.embed(maps)
+        nearest = [symbols[0] for symbols in maps]
+        payload = model.code(layout, nearest, model.side(embeddings)).payload
+    found = Indices(model, layout, embeddings, nearest, payload)
+    assert all(torch.equal(*pair) for pair in zip(found.decode(), nearest, strict=True))
     return found
 
 
@@ -93,8 +94,8 @@ def test_part(call: Callable[[], object], clock: SpanClock, benchmark: Any) -> N
 
 def test_tokenizer_encode(vq_codec: VQCodec, photo: Image, benchmark: Any) -> None:
     @torch.inference_mode()
-    def encode() -> torch.Tensor:
-        return vq_codec.tokenizer.quantize(vq_codec.latent(photo))
+    def encode() -> list[torch.Tensor]:
+        return vq_codec.tokenizer.quantize(vq_codec.features(photo))
 
     benchmark.group = f"{vq_codec.id}: pixels"
     benchmark.pedantic(encode, rounds=ROUNDS, warmup_rounds=1)
@@ -103,7 +104,7 @@ def test_tokenizer_encode(vq_codec: VQCodec, photo: Image, benchmark: Any) -> No
 def test_tokenizer_decode(vq_codec: VQCodec, indices: Indices, benchmark: Any) -> None:
     @torch.inference_mode()
     def decode() -> torch.Tensor:
-        return vq_codec.tokenizer.decode(indices.nearest[None])
+        return vq_codec.tokenizer.decode([symbols[None] for symbols in indices.nearest])
 
     benchmark.group = f"{vq_codec.id}: pixels"
     image = benchmark.pedantic(decode, rounds=ROUNDS, warmup_rounds=1)
