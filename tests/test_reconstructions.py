@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hvqbench.bench.summary import summarize
 
 import hvqbench
 from hvqbench import cli
@@ -21,6 +20,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.image import read_image, write_image
 from hvqbench.protocol import FLAGS
 from hvqbench.report import make_report
+from hvqbench.report.summary import summarize
 
 PLUGIN = """
 import math

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pandas as pd
-from hvqbench.bench.summary import summarize, summary_json
+
+from hvqbench.report.summary import summarize, summary_json
 
 
 def rows() -> pd.DataFrame:

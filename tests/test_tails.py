@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hvqbench.bench.summary import summarize
 
 from hvqbench.analysis.tails import COLUMNS, tails, tails_table
 from hvqbench.report.scope import Scope, Selection, Source
 from hvqbench.report.sections import tails as tails_section
 from hvqbench.report.spec import TableSpec
+from hvqbench.report.summary import summarize
 
 NAMES = [f"photo{number}" for number in range(11)]
 

@@ -124,8 +124,8 @@ class Source:
         """Note that there are no results of that codec or tag, and how to make them if there is one of that name."""
         from hvqbench.advice import is_known
 
-        remedy = self.run_advice(codec=name) if is_known(name) else "`hvqbench ls codecs` lists those that there are"
-        self.lack(f"{role} {name}: no results; {closest(name, self.codecs)}{remedy}")
+        unknown = f"{closest(name, self.codecs)}`hvqbench ls codecs` lists those that there are"
+        self.lack(f"{role} {name}: no results; {self.run_advice(codec=name) if is_known(name) else unknown}")
 
     def band(self, codec: str, metric: str, dataset: str) -> Any:
         """:func:`hvqbench.analysis.bootstrap.curve_band`; None where there is no interval."""
