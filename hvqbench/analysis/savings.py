@@ -48,10 +48,8 @@ def saving_table(results: pd.DataFrame, codecs: Sequence[str] | None = None) -> 
         return pd.DataFrame(columns=list(COLUMNS))
     kind = ["point_name"] if "point_name" in results.columns else []  # a quality of 5 is no weight of 5
     key = ["dataset", *kind, "point", "image"]
-    ok = results.loc[
-        (results["status"] == "ok") & results["bytes.indices"].notna(),
-        [*key, "codec", "bytes", "reconstruction_sha256"],
-    ]
+    ok = results[(results["status"] == "ok") & results["bytes.indices"].notna()]
+    ok = ok.reindex(columns=[*key, "codec", "bytes", "reconstruction_sha256"])
     rows = []
     for tokenizer, (fixed, others) in architectures(ok["codec"].unique()).items():
         chosen = [codec for codec in others if codecs is None or codec in codecs]
