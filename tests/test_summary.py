@@ -34,7 +34,7 @@ def test_json_counts_every_failure() -> None:
 
 
 def test_a_saving_over_fewer_images_says_so() -> None:
-    fine = rows().iloc[:2].assign(reason="")
+    fine = rows().iloc[:2].assign(reason="", **{"bytes.indices": 90.0})
     fixed = fine.iloc[:1].assign(codec="fixed-vq", bytes=200.0)
     assert "50.0 % of 1" in summarize(pd.concat([fixed, fine], ignore_index=True))
     both = pd.concat([fine.assign(codec="fixed-vq", bytes=200.0), fine], ignore_index=True)

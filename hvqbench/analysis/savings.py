@@ -49,10 +49,8 @@ def saving_table(results: pd.DataFrame, codecs: Sequence[str] | None = None) -> 
     # A quality of 5 is no weight of 5, and an image of the same name may have other pixels.
     kind = [name for name in ("point_name", "image_sha256") if name in results.columns]
     key = ["dataset", *kind, "point", "image"]
-    ok = results.loc[
-        (results["status"] == "ok") & results["bytes.indices"].notna(),
-        [*key, "codec", "bytes", "reconstruction_sha256"],
-    ]
+    ok = results[(results["status"] == "ok") & results["bytes.indices"].notna()]
+    ok = ok.reindex(columns=[*key, "codec", "bytes", "reconstruction_sha256"])
     rows = []
     for tokenizer, (fixed, others) in architectures(ok["codec"].unique()).items():
         chosen = [codec for codec in others if codecs is None or codec in codecs]
