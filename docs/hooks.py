@@ -27,7 +27,7 @@ API = {
     ),
     "Conclude": (
         *("analysis.bd.bd_rate", "analysis.bd.bd_table", "analysis.bd.BDRate", "analysis.bd_metric.bd_metric"),
-        *("analysis.curves.mean_curve", "analysis.curves.saving_table", "analysis.gate.check"),
+        *("analysis.curves.mean_curve", "analysis.saving_table", "analysis.gate.check"),
         *("report.make_report", "report.html.write_html", "matching.match", "rate_control.find_point"),
     ),
     "Train": ("training.train_tokenizer", "training.train_index_model"),

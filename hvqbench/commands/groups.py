@@ -42,6 +42,11 @@ class Group(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         command = super().get_command(ctx, cmd_name)
+        options: list[Any] = [] if command is None else [p for p in command.params if p.param_type_name == "option"]
+        for option in options:
+            if not option.is_flag and option.metavar is None:
+                name = option.opts[0].lstrip("-").upper()  # says more than <list[str]>
+                option.metavar = f"{name},..." if option.multiple else name
         if command is not None and ctx.resilient_parsing:  # as the shell asks what can come next
             for parameter in command.params:
                 if names := COMPLETIONS.get(parameter.name):

@@ -35,7 +35,8 @@ def run(
     dataset: Annotated[str, typer.Option("--dataset", help="A data set's id, or a folder of images.")],
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; default: all that run.")] = None,
     points: Annotated[
-        list[str] | None, typer.Option("--points", "--point", help="Operating points; default: the codec's ladder.")
+        list[str] | None,
+        typer.Option("--points", "--point", help="Of all codecs; default: each one's ladder, or @POINTS of --codec."),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
     results: Results = Path("results"),
