@@ -1,6 +1,6 @@
 # make demo    VQ codecs, VVC and JPEG on five sample photographs, with a page to look at: some minutes, no data needed
 # make test    the tests
-# make check   lint, format, types, layers and workflows
+# make check   lint, format, types and layers
 # make docs    the documentation as a web site, in site/
 # make faults  the fault suite, which hurts hvqbench in every way that it promises to survive: half an hour, less with
 #              FAULTS=--small
@@ -23,7 +23,7 @@ SHIPPED := $(VQ) classic
 # Fewer points, images and metrics than there are, the cheap codecs first, in one run: two idle cores are done in
 # minutes, and what is left is of all of it. The search for indices takes most of the time; at L = 0 the VQ codecs
 # restore the same pixels, which are judged once.
-DEMO := jpeg@5,30 vvenc@42,47,51 fixed-vq@0 huffman-vq@0,1.6 hypervq@0,1.6 hypervq-search@0,1.6
+DEMO := jpeg@5,30 vvenc@37,42,47,51 fixed-vq@0 huffman-vq@0,1.6 hypervq@0,1.6 hypervq-search@0,1.6
 GATE := $(BIN)/hvqbench run --dataset sample --metric psnr --results .cache/gate
 # Of one version pip takes the wheel with a suffix, 2.0+cpu.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \

@@ -69,6 +69,14 @@ def test_a_given_rate_or_point_is_encoded_where_it_is_not_kept(folder: Path) -> 
     assert [shot.bpp for shot in row[1:]] == pytest.approx([1.7, 1.7], rel=0.11)
 
 
+def test_what_was_made_of_other_pixels_is_not_shown(folder: Path, tmp_path: Path) -> None:
+    """Another folder of the same name, whose first image has the second one's pixels."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "first.png").write_bytes((folder / "images" / "second.png").read_bytes())
+    (row,) = shots(["jpeg@40"], tmp_path / "images", results=folder / "results")
+    assert [shot.how for shot in row[1:]] == ["encoded"]
+
+
 def test_without_results_a_rate_has_to_be_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(HvqbenchError, match=r"no kept stream to take a rate from: name one with --bpp 0\.1"):
         shots(["jpeg"], folder / "images", results=tmp_path)

@@ -76,7 +76,7 @@ def test_each_anchor_has_its_table(results: pd.DataFrame) -> None:
     assert [table.name for table in bd(results, "a", "c")] == ["bd-rate-a", "bd-rate-c"]
     source = Source(results)
     list(bd_rate(TableSpec(kind="bd-rate"), Scope(source, Selection(anchors=("a", "vtm")))))
-    assert list(source.missing) == ["anchor vtm: no results; `hvqbench run --codec vtm` makes them"]
+    assert list(source.missing) == ["anchor vtm: no results; `hvqbench run --codec vtm --dataset toy` makes them"]
 
 
 def test_ranks_are_within_groups_and_none_where_nothing_is_compared() -> None:

@@ -36,6 +36,17 @@ def test_saving_is_of_totals_and_of_images_and_knows_whether_pixels_agree() -> N
     assert table["same_pixels"].tolist() == [True, False]
 
 
+def test_images_of_one_name_and_other_pixels_are_not_paired() -> None:
+    rows = [
+        _vq("fixed-vq", 0, "a", 100, "pa") | {"image_sha256": "one"},
+        _vq("fixed-vq", 0, "b", 300, "pb") | {"image_sha256": "two"},
+        _vq("hypervq", 0, "a", 80, "pa") | {"image_sha256": "one"},
+        _vq("hypervq", 0, "b", 1, "pb") | {"image_sha256": "other"},
+    ]
+    table = saving_table(pd.DataFrame(rows))
+    assert table[["images", "bytes", "anchor_bytes"]].to_numpy().tolist() == [[1, 80, 100]]
+
+
 def test_each_tokenizer_has_its_own_fixed_length() -> None:
     sizes = {"fixed-vq-f8": 1000, "hypervq-f8": 700, "fixed-vq": 500, "hypervq": 400, "mine": 250}
     results = pd.DataFrame([_vq(codec, 0, "a", size, codec[-3:]) for codec, size in sizes.items()])

@@ -127,7 +127,7 @@ def mean_curve(
     """
     dataset = the_dataset(results, dataset)
     if metric not in results.columns:
-        raise HvqbenchError(f"the results have no metric {metric!r}: run again with --metric {metric}")
+        raise HvqbenchError(f"the results have no metric {metric!r}: `hvqbench score --metric {metric}` adds it")
     needed = [name for name in (*COLUMNS, metric) if name in results.columns]  # to copy a wide table takes longest
     rows = results.loc[(results["dataset"] == dataset) & (results["codec"] == codec), needed]
     if rows.empty:

@@ -46,7 +46,8 @@ def saving_table(results: pd.DataFrame, codecs: Sequence[str] | None = None) -> 
 
     if "bytes.indices" not in results.columns:
         return pd.DataFrame(columns=list(COLUMNS))
-    kind = ["point_name"] if "point_name" in results.columns else []  # a quality of 5 is no weight of 5
+    # A quality of 5 is no weight of 5, and an image of the same name may have other pixels.
+    kind = [name for name in ("point_name", "image_sha256") if name in results.columns]
     key = ["dataset", *kind, "point", "image"]
     ok = results.loc[
         (results["status"] == "ok") & results["bytes.indices"].notna(),

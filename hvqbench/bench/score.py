@@ -11,11 +11,11 @@ from hvqbench.advice import codec_source, dataset_source
 from hvqbench.bench.current import current
 from hvqbench.bench.executor import TIMEOUT_S, open_teams
 from hvqbench.bench.plan import Entry, Picture, find_codec, lacking, library_versions, look_at
+from hvqbench.bench.request import check_arguments
 from hvqbench.bench.rows import Row, identity
 from hvqbench.bench.sets import WholeSets, check_size
 from hvqbench.bench.store import Store
 from hvqbench.bench.sweep import (
-    check_arguments,
     circumstances,
     finish,
     measure_images,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import hvqbench
 from hvqbench.advice import given_command
 from hvqbench.bench.current import current, one_version
-from hvqbench.bench.executor import TIMEOUT_S, Team, execute, open_teams, prepare, threads_per_process
+from hvqbench.bench.executor import Team, execute, open_teams, prepare, threads_per_process
 from hvqbench.bench.plan import (
-    Rerun,
     by_image,
     check_device,
     find_entries,
@@ -29,76 +27,26 @@ from hvqbench.bench.plan import (
 )
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.reading import to_frame
+from hvqbench.bench.request import Request
 from hvqbench.bench.rows import Identity, Row, identity, newest, of_set
 from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Task, now
-from hvqbench.errors import HvqbenchError, UnavailableError, say
+from hvqbench.errors import UnavailableError, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hvqbench.data import Dataset
 
-Executor = Literal["local", "ray"]
-MAX_TIMEOUT_S = 1e6
-"""More than a week; what a thread can wait for is limited."""
 
-
-def run(
-    codecs: str | Sequence[str],
-    dataset: str | Path | Dataset,
-    *,
-    metrics: Sequence[str] | None = None,
-    points: Sequence[float] | None = None,
-    results: str | Path = "results",
-    jobs: int = 1,
-    rerun: Rerun = "missing",
-    device: str = "cpu",
-    progress: bool = True,
-    limit: int | None = None,
-    small_sets: bool = False,
-    executor: Executor = "local",
-    address: str | None = None,
-    per_job: Mapping[str, float] | None = None,
-    timeout_s: float = TIMEOUT_S,
-) -> pd.DataFrame:
+def run(codecs: str | Sequence[str], dataset: str | Path | Dataset, **options: Any) -> pd.DataFrame:
     """Run codecs over a data set; what is in *results* already is not measured again.
 
     Parameters
     ----------
-    codecs
-        Ids that ``hvqbench ls codecs`` shows, tags (``classic``), or paths of ``codec.toml`` files; each with
-        ``@POINTS`` for points of its own: ``hypervq@0,1.6``.
-    dataset
-        An id, a folder of images, or a :class:`~hvqbench.data.Dataset`.
-    metrics
-        Metric ids; by default all of one image that ship with hvqbench or a plug-in, and can run here.
-    points
-        Operating points of the codecs that have none of their own; by default each codec's ladder.
-    results
-        The folder of the store. To resume a sweep that was stopped is to call this again.
-    jobs
-        Teams of processes at work at the same time. Times are only reported as speed if it is 1.
-    rerun
-        ``"missing"`` measures what has no row, ``"failed"`` also what failed, ``"all"`` everything, ``"never"``
-        nothing.
-    device
-        Where codecs run, as torch names it.
-    limit
-        Only the first so many images.
-    small_sets
-        Compute metrics of whole sets also where the set has too few patches for them.
-    executor
-        ``"local"``, this machine, or ``"ray"``, a Ray cluster: ``docs/cluster.md``.
-    address
-        Of the Ray cluster, ``host:port``; by default ``RAY_ADDRESS``, or the one that this machine belongs to.
-    per_job
-        What a job takes of a node of the cluster: ``cpu``, ``gpu`` and ``memory`` in GB, by default one core, and one
-        GPU if *device* is one.
-    timeout_s
-        How long an encoder, a decoder or a metric may take for one image; what takes longer is killed, and a failed
-        row says so.
+    codecs, dataset, options
+        As of :class:`~hvqbench.bench.request.Request`.
 
     Returns
     -------
@@ -112,28 +60,28 @@ def run(
     HvqbenchError
         An unknown name, a metric that was named and cannot run, a set too small for it, a store that cannot be written.
     """
+    return sweep(Request(codecs, dataset, **options))
+
+
+def sweep(request: Request) -> pd.DataFrame:
+    """Do what is asked for; see :func:`run`."""
     from hvqbench.data import Dataset, load_dataset
 
-    check_arguments(jobs, rerun, limit, points, timeout_s)
-    if executor not in get_args(Executor):
-        raise HvqbenchError(f"executor is {executor!r}; it must be one of {', '.join(get_args(Executor))}")
-    if executor == "local" and (address or per_job):
-        raise HvqbenchError("address and per-job are of a Ray cluster: add --executor ray, or leave them out")
-    entries = find_entries(codecs, points)
-    wanted, of_sets = split_metrics(usable_metrics(metrics))
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
-    store = Store(results)
+    entries = find_entries(request.codecs, request.points)
+    wanted, of_sets = split_metrics(usable_metrics(request.metrics))
+    data = request.dataset if isinstance(request.dataset, Dataset) else load_dataset(request.dataset)
+    store = Store(request.results)
     store.open()
-    pictures = look_at(data, limit, store.root / ".images.json")
-    check_size(of_sets, data.id, [(p.width, p.height) for p in pictures if not p.unreadable], small_sets)
+    pictures = look_at(data, request.limit, store.root / ".images.json")
+    check_size(of_sets, data.id, [(p.width, p.height) for p in pictures if not p.unreadable], request.small_sets)
     known = {identity(row): row for row in store.rows(data.id, {entry.spec.id for entry in entries})}
     reasons = {entry.spec.id: entry.broken for entry in entries if entry.broken}
-    context = circumstances(jobs)
+    context = circumstances(request.jobs)
 
-    tasks = make_plan(entries, data.id, pictures, wanted, points, device)
-    if todo := pending(tasks, known, rerun):
-        if executor == "local":  # a cluster's nodes look at their own
-            check_device(device)
+    tasks = make_plan(entries, data.id, pictures, wanted, request.points, request.device)
+    if todo := pending(tasks, known, request.rerun):
+        if request.executor == "local":  # a cluster's nodes look at their own
+            check_device(request.device)
         at_work = {task.codec for task in todo}
         reasons |= {e.spec.id: reason for e in entries if e.spec.id in at_work and (reason := e.unavailable())}
     notes = [note(data.id, e, "unavailable", reasons[e.spec.id]) for e in entries if e.spec.id in reasons]
@@ -149,29 +97,30 @@ def run(
         | {"libraries": library_versions(entry.codec), "protocol": " ".join(entry.spec.protocol.flags)}
         for entry in entries
     }
-    at_home = executor == "local" or not (todo or of_sets)
-    with open_teams(jobs, timeout_s) if at_home else _open_cluster(jobs, address, per_job, device, timeout_s) as teams:
+    at_home = request.executor == "local" or not (todo or of_sets)
+    with open_teams(request.jobs, request.timeout_s) if at_home else _open_cluster(request) as teams:
         if todo:
-            if unready := prepare(teams, todo[0].source, device, tuple(wanted)):
-                _report_unready(unready, named=metrics is not None)
+            if unready := prepare(teams, todo[0].source, request.device, tuple(wanted)):
+                _report_unready(unready, named=request.metrics is not None)
                 wanted = {name: version for name, version in wanted.items() if name not in unready}
                 todo = [replace(task, metrics=wanted) for task in todo]
                 todo = [task for task in todo if task.earlier is None or lacking(task, task.earlier)]
-            measure_images(store, todo, teams, circumstances_of, progress)
+            measure_images(store, todo, teams, circumstances_of, request.progress)
         nothing_new = not (todo or notes or of_sets)
         if of_sets:
             usable = [task for task in tasks if task.codec not in reasons]
             whole = WholeSets(data.id, len(pictures), of_sets)
-            asked |= measure_sets(store, whole, usable, teams, circumstances_of, progress, rerun != "never")
+            asked |= measure_sets(
+                store, whole, usable, teams, circumstances_of, request.progress, request.rerun != "never"
+            )
     return finish(store, data.id, asked, list(known.values()) if nothing_new else None)
 
 
-def _open_cluster(
-    jobs: int, address: str | None, per_job: Mapping[str, float] | None, device: str, timeout_s: float
-) -> AbstractContextManager[list[Team]]:
+def _open_cluster(request: Request) -> AbstractContextManager[list[Team]]:
     from hvqbench.bench.ray_executor import Share, open_ray_teams
 
-    return open_ray_teams(jobs, address, Share.of(per_job or {}, device), timeout_s)
+    share = Share.of(request.per_job or {}, request.device)
+    return open_ray_teams(request.jobs, request.address, share, request.timeout_s)
 
 
 def measure_images(
@@ -239,24 +188,6 @@ def finish(store: Store, dataset: str, asked: set[Identity], rows: list[Row] | N
     if problem := store.compact(dataset).problem:
         say(problem)
     return one_version(to_frame(row for row in newest([*rows, *stale]) if identity(row) in asked))
-
-
-def check_arguments(
-    jobs: int, rerun: str, limit: int | None, points: Sequence[float] | None, timeout_s: float = TIMEOUT_S
-) -> None:
-    """Raise on what no sweep can mean."""
-    if jobs < 1:
-        raise HvqbenchError(f"jobs is {jobs}; it must be 1 or more")
-    if rerun not in get_args(Rerun):
-        raise HvqbenchError(f"rerun is {rerun!r}; it must be one of {', '.join(get_args(Rerun))}")
-    if limit is not None and limit < 1:
-        raise HvqbenchError(f"limit is {limit}; it must be 1 or more, or be left out")
-    if not 0 < timeout_s <= MAX_TIMEOUT_S:
-        raise HvqbenchError(f"timeout_s is {timeout_s:g}; it must be above 0 and at most {MAX_TIMEOUT_S:g}")
-    if points is not None and not points:
-        raise HvqbenchError("points is empty; name at least one, or leave it out for each codec's ladder")
-    if points is not None and not all(map(math.isfinite, points)):
-        raise HvqbenchError(f"points are {', '.join(f'{p:g}' for p in points)}; every one must be a finite number")
 
 
 def usable_metrics(names: Sequence[str] | None) -> list[str]:

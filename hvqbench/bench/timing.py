@@ -27,10 +27,11 @@ from hvqbench.bench.executor import TIMEOUT_S, Process, threads_per_process
 from hvqbench.bench.machine import OtherWork, cpu_seconds, is_busy, machine_facts
 from hvqbench.bench.plan import check_device, find_entries, library_versions, look_at, make_plan, note
 from hvqbench.bench.progress import progress as show_progress
+from hvqbench.bench.request import check_arguments
 from hvqbench.bench.rows import Identity, Row, after
 from hvqbench.bench.sealed import open_sealed, seal
 from hvqbench.bench.store import Store
-from hvqbench.bench.sweep import check_arguments, circumstances
+from hvqbench.bench.sweep import circumstances
 from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure, now
 from hvqbench.bench.worker import Codecs, decoded, describe, encoded
 from hvqbench.errors import HvqbenchError, say

@@ -77,11 +77,11 @@ def run(
         points=numbers(points) if points else None,
         results=results,
         jobs=jobs,
-        rerun=rerun,  # type: ignore[arg-type]
+        rerun=rerun,
         device=device,
         limit=limit,
         small_sets=small_sets,
-        executor=executor,  # type: ignore[arg-type]
+        executor=executor,
         address=address,
         per_job=amounts(per_job) if per_job else None,
         **given(timeout_s=timeout),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.manifest import size_of
-from hvqbench.report.table import ARROWS, Table
+from hvqbench.report.table import ARROWS, Table, is_numeric
 
 if TYPE_CHECKING:
     from hvqbench.analysis import Curve
@@ -140,8 +140,9 @@ def complete(table: Table, infos: Mapping[str, MetricInfo], names: Names) -> str
     if "ci_low" in frame.columns and len(frame) and frame["ci_low"].isna().all():
         parts.append("Here there is no interval: fewer than 5 images, or none to resample.")
     if "dataset" in frame.columns and len(frame):
+        counted = "images" in frame.columns and is_numeric(frame["images"])  # elsewhere it is names
         counts: dict[Any, Iterable[int]] = {
-            name: own["images"].dropna().astype(int) if "images" in frame.columns else []
+            name: own["images"].dropna().astype(int) if counted else []
             for name, own in frame.groupby("dataset", sort=False)
         }
         named = [place(names(str(name)), own) for name, own in counts.items()]

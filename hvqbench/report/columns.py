@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 COLUMNS: Mapping[str, Heading] = {
     "anchor": Heading(hint="what it is compared with"),
     "anchor_bytes": Heading("bytes of anchor", hint="the same indices at a fixed length"),
+    "bad": Heading("worst tenth", 4),
     "bpp": Heading(decimals=4, hint="the whole file over the original's pixels"),
     "bpp_range": Heading("bpp"),
     "bytes": Heading(decimals=0),
@@ -25,15 +26,19 @@ COLUMNS: Mapping[str, Heading] = {
     "encode_ratio": Heading("encode x", 2, "over the time of the first line"),
     "encode_speed": Heading("encode MP/s", 2),
     "fingerprint": Heading(hint="of adapter, version, options, weights and libraries"),
+    "good": Heading("best tenth", 4),
     "images": Heading(decimals=0),
-    "mean_saved_percent": Heading("saved %, mean of images", 2, "what an image drawn at random can expect"),
+    "mean": Heading(decimals=4),
+    "mean_saved_percent": Heading("mean of images %", 2, "what an image drawn at random can expect"),
     "memory_mb": Heading("peak MB", 0),
     "parameters": Heading(decimals=0),
     "patches": Heading(decimals=0),
     "point": Heading(hint="the operating point, in the codec's own unit"),
     "point_name": Heading(""),
     "same_pixels": Heading("same pixels", hint="whether both restored the same pixels: only then is it exact"),
-    "saved_percent": Heading("saved %, all bytes", 2, "large images count for more"),
+    "saved_percent": Heading("saved %", 2, "of all bytes: large images count for more"),
+    "worst": Heading(decimals=4),
+    "worst_image": Heading("worst image"),
 }
 
 

@@ -17,6 +17,7 @@ from hvqbench.bench.reading import read_results
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Decoded
 from hvqbench.catalog import select_codecs
+from hvqbench.codec import image_digest
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.matching import decode_elsewhere
 from hvqbench.rate_control import Target, UnreachableError, find_point
@@ -126,6 +127,8 @@ def shots(
     try:
         for file in chosen:
             own = rows[rows["image"] == file.name]
+            if "image_sha256" in own:  # what was made of other pixels is not shown beside these
+                own = own[own["image_sha256"] == image_digest(file.read())]
             names = list(metrics) or [m for m in USUAL if m == USUAL[0] or (m in own and own[m].notna().any())]
             maker = _Maker(file, own, Store(results), decoder, bpp, names, device)
             made = [_mapped(shot, maker.original, mappers) for shot in maker.make([(entries[n], p) for n, p in wanted])]

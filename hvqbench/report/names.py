@@ -53,8 +53,8 @@ class Names:
         """The same table to read; its frame keeps the ids."""
         if not self.entries:
             return table
-        headers = tuple(self._header(header) for header in table.headers)
-        named = [header in NAMED for header in table.headers]
+        columns = tuple(replace(column, title=self._header(column.title)) for column in table.columns)
+        named = [column.title in NAMED for column in table.columns]
         cells = tuple(
             tuple(
                 replace(cell, text=self(cell.text)) if is_id else cell for cell, is_id in zip(row, named, strict=True)
@@ -63,7 +63,7 @@ class Names:
         )
         title, intro = self.text(table.title), self.text(table.intro)
         return replace(
-            table, title=title, intro=intro, headers=headers, cells=cells, outro=tuple(map(self.text, table.outro))
+            table, title=title, intro=intro, columns=columns, cells=cells, outro=tuple(map(self.text, table.outro))
         )
 
     def _header(self, header: str) -> str:

@@ -124,8 +124,8 @@ class Source:
         """Note that there are no results of that codec or tag, and how to make them if there is one of that name."""
         from hvqbench.advice import is_known
 
-        remedy = self.run_advice(codec=name) if is_known(name) else "`hvqbench ls codecs` lists those that there are"
-        self.lack(f"{role} {name}: no results; {closest(name, self.codecs)}{remedy}")
+        unknown = f"{closest(name, self.codecs)}`hvqbench ls codecs` lists those that there are"
+        self.lack(f"{role} {name}: no results; {self.run_advice(codec=name) if is_known(name) else unknown}")
 
     def band(self, codec: str, metric: str, dataset: str) -> Any:
         """:func:`hvqbench.analysis.bootstrap.curve_band`; None where there is no interval."""
@@ -157,14 +157,19 @@ class Scope:
         self.classic = source.classic & set(self.codecs)
 
     def part(self, dataset: str, codecs: Sequence[str] | None = None) -> Scope:
-        """Of one data set alone, and if they are named of those of the codecs alone."""
-        from hvqbench.curves.library import has_curve
+        """Of one data set alone, with the anchors that it has; if *codecs* are named, of these alone."""
+        from hvqbench.curves.library import has_curve, is_published
+
+        def published(name: str) -> bool:
+            return any(has_curve(name, metric, dataset) for metric in self.infos)
 
         part = copy(self)
         part.__dict__.pop("ok", None)
         part.datasets = [dataset]
         part.codecs = self.codecs if codecs is None else [name for name in self.codecs if name in codecs]
-        part.published = [name for name in self.published if any(has_curve(name, m, dataset) for m in self.infos)]
+        part.published = [name for name in self.published if published(name)]
+        measured = set(self.source.results.loc[self.source.results["dataset"] == dataset, "codec"].unique())
+        part.anchors = [n for n in self.anchors if n in measured or (is_published(n) and published(n))]
         part.results = _rows(self.source, part.codecs, part.datasets)
         return part
 

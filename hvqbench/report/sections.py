@@ -12,7 +12,7 @@ from hvqbench.report import tables
 from hvqbench.report.columns import COLUMNS, headings, metric_heading
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import TableSpec
-from hvqbench.report.table import ARROWS, NONE, Cell, Column, Heading, Table, plain_table, ranked, text_of
+from hvqbench.report.table import ARROWS, NONE, Cell, Column, Heading, Table, plain_table, ranked, sorting, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +46,7 @@ def tails(spec: TableSpec, scope: Scope) -> Iterator[Table]:
         "A mean hides the picture that a codec ruins. A tenth of the images is better than the value of the best "
         "tenth, and a tenth worse than that of the worst, in the metric's own direction."
     )
-    names = {"mean": None, "good": "best tenth", "bad": "worst tenth", "worst": None}
-    shown = {**COLUMNS, **{name: Heading(title, 4) for name, title in names.items()}}
-    shown["worst_image"] = Heading("worst image")
-    yield plain_table(spec.name or "tails", spec.title or "Worst images", intro, frame, shown)
+    yield plain_table(spec.name or "tails", spec.title or "Worst images", intro, frame, COLUMNS)
 
 
 def sets(spec: TableSpec, scope: Scope) -> Iterator[Table]:
@@ -129,7 +126,7 @@ def _bd_cell(row: Mapping[Any, Any], rank: int) -> Cell:
     return Cell(
         text_of(percent, 1), rank, tuple(str(row["flags"]).split()),
         detail=f"[{text_of(low, 1)}, {text_of(high, 1)}]" if known and not math.isnan(low) else "",
-        value=percent if known else math.inf, hint=str(row.get("text", "")),
+        value=sorting(percent), hint=str(row.get("text", "")),
         kind="better" if known and high < 0 else "worse" if known and low > 0 else "",
     )  # fmt: skip
 

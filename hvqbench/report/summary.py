@@ -182,18 +182,20 @@ def _table(fine: pd.DataFrame, rows: pd.DataFrame) -> str:
         line = [str(codec), f"{group['point_name'].iloc[0]} {point:g}", count, f"{group['bpp'].mean():.4f}"]
         line += [_mean(group, name) for name in metrics]
         if saved:
-            line.append(saved.get((str(codec), float(str(point))), "-"))
+            percent, images = saved.get((str(codec), float(str(point))), (None, 0))
+            of = f" of {images}" if images < len(group) else ""
+            line.append("-" if percent is None else f"{percent:.1f} %{of}")
         lines.append([*line, _speed(group, "encode_s"), _speed(group, "decode_s")])
     return grid(head, lines, left=2)
 
 
-def _savings(fine: pd.DataFrame) -> dict[tuple[str, float], str]:
-    """What each codec saves at a point where it restores the same pixels as fixed length."""
+def _savings(fine: pd.DataFrame) -> dict[tuple[str, float], tuple[float, int]]:
+    """Per cent that each codec saves where it restores the same pixels as fixed length, and of how many images."""
     from hvqbench.analysis.savings import saving_table
 
     table = saving_table(fine)
     exact = table[table["same_pixels"].astype(bool)]
-    return {(row["codec"], row["point"]): f"{row['saved_percent']:.1f} %" for row in exact.to_dict("records")}
+    return {(r["codec"], r["point"]): (r["saved_percent"], r["images"]) for r in exact.to_dict("records")}
 
 
 def _tails(fine: pd.DataFrame) -> list[str]:

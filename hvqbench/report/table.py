@@ -148,7 +148,7 @@ def plain_table(
             Cell(
                 text_of(value, of[column].decimals),
                 ranks[column][number] if column in ranks else 0,
-                value=_sorting(value) if numeric[column] else None,
+                value=sorting(value) if numeric[column] else None,
             )
             for column, value in zip(names, values, strict=True)
         )
@@ -162,8 +162,8 @@ def plain_table(
     return Table(name, title, intro, frame, tuple(columns), cells)
 
 
-def _sorting(value: float) -> float:
-    """What is no number comes last."""
+def sorting(value: float | None) -> float:
+    """What a number is sorted by: what is none comes last."""
     return math.inf if value is None or math.isnan(value) else float(value)
 
 
@@ -183,6 +183,15 @@ def text_of(value: object, decimals: int | None = None) -> str:
     if isinstance(value, float):
         return (f"{value:.{decimals}f}" if decimals is not None else f"{value:g}").replace("-", "−", 1)
     return " ".join(str(value).split())
+
+
+def signed(value: float, decimals: int, sign: bool = True) -> str:
+    """A number as text, with a real minus, and a plus where *sign* asks for it.
+
+    >>> signed(-1234.567, 1), signed(2, 1), signed(2, 1, sign=False)
+    ('−1234.6', '+2.0', '2.0')
+    """
+    return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
 
 
 def is_numeric(column: pd.Series) -> bool:

@@ -67,6 +67,9 @@ class Comparison:
         columns = {*COLUMNS, *metrics, "protocol"}
         self.rows = to_frame([]) if only_published else read_results(results, codecs=read, columns=columns)
         self.rows = only_points(self.rows, chosen)
+        for name in () if only_published else metrics:
+            if name not in self.rows.columns:
+                raise _no_metric(name, results)
         self.published = find_published(name for name in codecs if is_published(name))
         self.place, self.metrics, self.dataset, self.method = results, list(metrics), dataset, method
         self._anchor, self.curves = anchor, Curves(self.rows)
@@ -185,6 +188,18 @@ class Comparison:
         return HvqbenchError(
             f"{self.place} has no codec to compare with {self.anchor!r}: run one more over the same images"
         )
+
+
+def _no_metric(name: str, results: str | Path) -> HvqbenchError:
+    """What to do about a metric that no row has: one that only published curves have cannot be added."""
+    from hvqbench.advice import command
+    from hvqbench.metrics import PYIQA, metric_ids
+
+    if name in metric_ids() or name.startswith(PYIQA):
+        remedy = f"`{command('score', '--metric', name, results=results)}` adds it"
+    else:
+        remedy = "only published curves have that one; compare them with each other, or name another"
+    return HvqbenchError(f"the results have no metric {name!r}: {remedy}")
 
 
 def _places(table: pd.DataFrame) -> str:

@@ -7,12 +7,14 @@ that the page opens on; where only one kind was measured, against the report's a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hvqbench.analysis.bd import LOW_OVERLAP, BDRate
-from hvqbench.report.table import text_of
+from hvqbench.report.table import signed
 
 if TYPE_CHECKING:
     from hvqbench.analysis.curves import Curve
@@ -60,7 +62,7 @@ def opening_metric(metrics: Iterable[str]) -> str:
     return next((name for name in (*LEADING, *known) if name in known), "")
 
 
-def find(scope: Scope, dataset: str, curves: dict[str, list[Curve]]) -> Finding | None:
+def find(scope: Scope, dataset: str, curves: Mapping[str, Sequence[Curve]]) -> Finding | None:
     """The finding on *dataset*; None where no two curves of the leading metric meet, in quality or in rate.
 
     Parameters
@@ -75,7 +77,7 @@ def find(scope: Scope, dataset: str, curves: dict[str, list[Curve]]) -> Finding 
         rivals = [name for name in scope.anchors if name in names][:1]
     newer = [name for name in names if name not in rivals and (name not in scope.classic or len(rivals) == 1)]
     best = _hardest(scope, dataset, metric, newer, rivals)
-    return _at_equal_rate(scope, dataset, metric, newer, rivals) if best is None else _told(scope, best)
+    return _at_equal_rate(scope, dataset, metric, newer, rivals) if best is None else _told(scope, best, curves)
 
 
 def _hardest(scope: Scope, dataset: str, metric: str, newer: Sequence[str], rivals: Sequence[str]) -> BDRate | None:
@@ -93,7 +95,7 @@ def _hardest(scope: Scope, dataset: str, metric: str, newer: Sequence[str], riva
     return bd_rate(scope.source.curves, chosen.codec, chosen.anchor, metric, dataset)
 
 
-def _told(scope: Scope, bd: BDRate) -> Finding:
+def _told(scope: Scope, bd: BDRate, curves: Mapping[str, Sequence[Curve]]) -> Finding:
     title = _short(scope.named_infos[bd.metric])
     images = f"{bd.images} image{'' if bd.images == 1 else 's'}"
     here = f"at equal {title} on {'this image' if bd.images == 1 else 'these images'}"
@@ -104,25 +106,34 @@ def _told(scope: Scope, bd: BDRate) -> Finding:
         said = (
             f"{bd.codec} needs {size:.0f}\u00a0% {'fewer' if bd.percent < 0 else 'more'} bits than {bd.anchor} {here}"
         )
-    details = [f"BD-rate of the mean curves over {images} of {bd.dataset}: {_signed(bd.percent)}\u00a0%"]
+    details = [f"BD-rate of the mean curves over {images} of {bd.dataset}: {signed(bd.percent, 1)}\u00a0%"]
     if not math.isnan(bd.ci_low):
-        details.append(f"95\u00a0% interval {_signed(bd.ci_low)} to {_signed(bd.ci_high)}\u00a0%")
+        details.append(f"95\u00a0% interval {signed(bd.ci_low, 1)} to {signed(bd.ci_high, 1)}\u00a0%")
     caution = ", and this is of no more than that" if bd.overlap < LOW_OVERLAP else ""
     details.append(f"the curves share {100 * bd.overlap:.0f}\u00a0% of their quality range{caution}")
-    sentence = f"{said}{_fidelity(scope, bd)}."
+    sentence = f"{said}{_fidelity(scope, bd, curves.get(FIDELITY, ()))}."
     return Finding(sentence, f"{'; '.join(details)}.", bd.codec, bd.anchor, bd.metric)
 
 
-def _fidelity(scope: Scope, bd: BDRate) -> str:
-    """Which of the two keeps more of the pixels at equal rate; empty where that is not clear."""
-    from hvqbench.analysis.bd_metric import bd_metric
+def _fidelity(scope: Scope, bd: BDRate, curves: Sequence[Curve]) -> str:
+    """Which of the two keeps more of the pixels at equal rate; empty where that is not clear.
 
-    if bd.metric == FIDELITY or FIDELITY not in scope.infos:
+    At each of the codec's points whose rate the rival's curve has, not as a BD-metric: a searched codec's PSNR may fall
+    as its rate rises, and then has no curve to integrate.
+    """
+    of = {curve.codec: curve for curve in curves if not curve.published}
+    if bd.metric == FIDELITY or not {bd.codec, bd.anchor} <= of.keys():
         return ""
-    change = bd_metric(scope.source.curves, bd.codec, bd.anchor, FIDELITY, bd.dataset)
-    if math.isnan(change.change) or change.ci_low <= 0 <= change.ci_high or abs(change.change) < LEAST_DB:
+    own, rival = of[bd.codec], of[bd.anchor]
+    order = np.argsort(rival.bpp)
+    inside = (own.bpp >= rival.bpp.min()) & (own.bpp <= rival.bpp.max())
+    if not inside.any():
         return ""
-    keeps, amount = bd.codec if change.change > 0 else bd.anchor, f"{abs(change.change):.1f}\u00a0dB"
+    there = np.interp(np.log(own.bpp[inside]), np.log(rival.bpp[order]), rival.values[order])
+    changes = own.values[inside] - there
+    if not np.isfinite(changes).all() or abs(changes).min() < LEAST_DB or len(set(np.sign(changes))) > 1:
+        return ""
+    keeps, amount = bd.codec if changes[0] > 0 else bd.anchor, f"{abs(changes).mean():.1f}\u00a0dB"
     return f"; {scope.names(keeps)} keeps more {_short(scope.named_infos[FIDELITY])}, {amount} at equal rate"
 
 
@@ -153,7 +164,3 @@ def _at_equal_rate(
 def _short(info: MetricInfo) -> str:
     """``LPIPS`` of ``LPIPS (AlexNet)``."""
     return info.title.partition(" (")[0]
-
-
-def _signed(percent: float) -> str:
-    return f"{'+' if percent > 0 else ''}{text_of(percent, 1)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.report import sections, tables
 from hvqbench.report.columns import COLUMNS
 from hvqbench.report.spec import TableSpec
-from hvqbench.report.table import NONE, Cell, Column, Table, plain_table, text_of
+from hvqbench.report.table import NONE, Cell, Column, Table, plain_table, sorting, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +85,7 @@ def _for_page(table: Table, units: Mapping[str, str]) -> Table:
 
     def cell(row: tuple[Cell, ...], place: int) -> Cell:
         name, own = table.columns[place].name, row[place]
-        if name == "mean_saved_percent":
+        if name in ("saved_percent", "mean_saved_percent"):
             return replace(own, kind="better" if float(own.value or 0) > 0 else "worse")
         if name == "point" and codec is not None:
             return replace(own, text=f"{units.get(row[codec].text, '')} {own.text}".strip())
@@ -150,7 +149,7 @@ def _ledger(rows: pd.DataFrame) -> Table:
             Cell(row["codec"]),
             Cell(f"{unit}{row['point']:g}", value=row["point"]),
             Cell("; ".join(text for _, _, text in bars), value=row["bpp"], kind="bar", bars=bars),
-            *(Cell(text_of(row[name], 4), value=_sorting(row[name])) for name in ("bpp", *streams)),
+            *(Cell(text_of(row[name], 4), value=sorting(row[name])) for name in ("bpp", *streams)),
         )
         body.append(line)
     columns = (
@@ -159,10 +158,6 @@ def _ledger(rows: pd.DataFrame) -> Table:
     )
     intro = "Mean bits per pixel of each stream; they add up to the whole file. Codecs that write one payload are not "
     return Table("ledger", "Where the bits go", f"{intro}listed.", frame, columns, tuple(body))
-
-
-def _sorting(value: float) -> float:
-    return value if math.isfinite(value) else math.inf
 
 
 def _codecs(rows: pd.DataFrame) -> Table:
@@ -197,8 +192,7 @@ def _facts(rows: pd.DataFrame, dataset: str, saving: Sequence[Table], bd: Sequen
     if best and best["mean_saved_percent"] > 0:
         text = f"fewer bytes by {best['codec']} than {best['anchor']}"
         of = f"mean of {best['images']} images" if best["images"] > 1 else "of one image"
-        value = f"{text_of(best['mean_saved_percent'], 1)} %"
-        found.append(Fact(value, text, f"for the same pixels, {of}", "saving"))
+        found.append(Fact(f"{text_of(best['mean_saved_percent'], 1)} %", text, f"for the same pixels, {of}", "saving"))
     first = bd[0].frame.to_dict("records") if bd else []
     clear = [row for row in first if row["ci_high"] < 0 and not row["flags"]]
     best = min(clear, key=lambda row: row["bd_rate_percent"], default=None)
