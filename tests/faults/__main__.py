@@ -53,7 +53,7 @@ def main() -> int:
         place = Workplace(Path(folder))
         for name in asked.only or parts:
             outcomes.append(parts[name](place))
-            print(f"{outcomes[-1].part}: {outcomes[-1].seconds:.0f} s", file=sys.stderr)  # noqa: T201
+            print(f"| {' | '.join(outcomes[-1].cells)} |", file=sys.stderr, flush=True)  # noqa: T201
     print(table(outcomes))  # noqa: T201
     for outcome in outcomes:
         for line in outcome.failures[:SHOWN]:
