@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import os
 import sys
 import tomllib
@@ -23,6 +22,7 @@ from typing import Any
 from hvqbench.codec import Codec, CodecSpec
 from hvqbench.errors import HvqbenchError, closest, did_you_mean
 from hvqbench.protocol import Needs, Protocol, read_table
+from hvqbench.sources import import_file
 
 CATALOG_VARIABLE = "HVQBENCH_CATALOG"
 ADAPTERS = {
@@ -169,11 +169,7 @@ def _adapter_class(spec: CodecSpec) -> type[Codec]:
 
 
 def _only_codec_in(path: Path) -> Any:
-    module_spec = importlib.util.spec_from_file_location(f"hvqbench_adapter_{path.parent.name}", path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    module = import_file(path)
     own = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
     codecs = [v for v in own if issubclass(v, Codec)]
     if len(codecs) != 1:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvqbench.protocol import Needs, Protocol
+from hvqbench.sources import local_sources, module_sources
 
 Image = NDArray[np.uint8]
 """8-bit sRGB pixels, H×W×3."""
@@ -162,10 +163,17 @@ class Codec(ABC):
     @property
     def ingredients(self) -> dict[str, Any]:
         """All that can change this codec's numbers: adapter, its version, options, weights, libraries."""
-        beside = self.spec.folder / "adapter.py"
+        # A user edits an adapter, or what it imports, and forgets its version: there the source itself counts.
+        if self.spec.adapter:
+            module = type(self).__module__
+            foreign = [] if module.startswith("hvqbench.") else module_sources(module)
+            adapter: Any = f"{module}:{type(self).__qualname__}"
+            adapter = [adapter, *map(_sha256, foreign)] if foreign else adapter
+        else:
+            sources = [_sha256(path) for path in local_sources(self.spec.folder / "adapter.py")]
+            adapter = sources if len(sources) > 1 else sources[0]
         return {
-            # A user edits the adapter.py beside a codec.toml and forgets its version: there the source itself counts.
-            "adapter": f"{type(self).__module__}:{type(self).__qualname__}" if self.spec.adapter else _sha256(beside),
+            "adapter": adapter,
             "version": self.version,
             "options": dict(self.spec.options),
             "libraries": {name: metadata.version(name) for name in self.libraries},

@@ -47,7 +47,9 @@ def read_settings(kind: type[T], values: Mapping[str, Any], where: str) -> T:
             raise HvqbenchError(f"{where}: unknown key {key!r}: {closest(key, known)}known are {', '.join(known)}")
     try:
         # Strict as JSON is: from Python objects "strict" would also refuse a list for a tuple.
-        return _reader(kind).validate_json(json.dumps(dict(values), default=str), strict=True)
+        return _reader(kind).validate_json(  # type: ignore[arg-type]
+            json.dumps(dict(values), default=str), strict=True
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])

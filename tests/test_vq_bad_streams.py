@@ -12,6 +12,7 @@ import pytest
 from hvqbench.adapters.vq import VQCodec
 from hvqbench.catalog import load_codec
 from hvqbench.errors import BitstreamError, HvqbenchError
+from hvqbench.single import decompress_file
 from hvqbench.vq.container import Container, pack
 from hvqbench.vq.models.hyperprior import Hyperprior, HyperpriorConfig
 from hvqbench.vq.tokenizer import Tokenizer
@@ -63,11 +64,38 @@ def test_a_payload_that_lies_is_an_image_or_one_clear_line(
         assert "\n" not in message
 
 
-@pytest.mark.parametrize("kind", ["fixed", "huffman"])
-def test_a_payload_that_is_too_short_is_refused(load: Callable[[str], VQCodec], kind: str) -> None:
-    codec = load(f"tiny-{kind}")
-    with pytest.raises(BitstreamError, match="cannot be decoded"):
-        codec.decode(pack(Container(256, 256, 0, b"\xff" * 5), codec.model_fingerprint))
+@pytest.mark.parametrize("kind", ["fixed", "huffman", "static", "hyperprior", "context"])
+@pytest.mark.parametrize("family", ["tiny", "rvq"])
+@pytest.mark.parametrize("payload", [b"", b"\xff" * 5, bytes(40), b"\x5a" * 99])
+def test_a_few_bytes_that_claim_a_large_image_are_refused_before_anything_is_made_of_them(
+    load: Callable[[str], VQCodec], family: str, kind: str, payload: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory and time follow what the bytes can hold: no network sees 268 megapixels."""
+    codec = load(f"{family}-{kind}")
+    codec.prepare()
+
+    def called(*arguments: object) -> None:
+        raise MemoryError("a network was asked")
+
+    monkeypatch.setattr("hvqbench.vq.exact.IntegerNetwork.__call__", called)
+    monkeypatch.setattr(codec, "_synthesise", called)
+    for mode in (0, 1, 2) if kind in ("hyperprior", "context") else (0,):
+        with pytest.raises(BitstreamError, match="cannot be decoded"):
+            codec.decode(pack(Container(2**14, 2**14, mode, payload), codec.model_fingerprint))
+
+
+def test_a_stream_above_the_limit_of_pixels_is_refused(
+    load: Callable[[str], VQCodec], vq_catalog: Path, tmp_path: Path
+) -> None:
+    codec = load("tiny-static")
+    (tmp_path / "a.vq").write_bytes(codec.encode(picture(64), 0).data)
+    name = f"{vq_catalog}/codecs/tiny-static"
+    with pytest.raises(BitstreamError, match="64x64 pixels, above the limit of 4095"):
+        decompress_file(tmp_path / "a.vq", tmp_path / "a.png", name, max_pixels=4095)
+    assert not (tmp_path / "a.png").exists()
+    assert "64x64" in decompress_file(tmp_path / "a.vq", tmp_path / "a.png", name, max_pixels=4096)
+    with pytest.raises(HvqbenchError, match="knows no limit"):
+        decompress_file(tmp_path / "a.vq", tmp_path / "b.png", "jpeg", max_pixels=9)
 
 
 def test_more_stages_than_the_tokenizer_has_are_refused(load: Callable[[str], VQCodec]) -> None:

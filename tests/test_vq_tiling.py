@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.tiling import windows
+from hvqbench.vq.tiling import DEFAULT_TILE, WHOLE, windows
 from hvqbench.vq.tokenizer import Autoencoder, AutoencoderConfig, Tokenizer, TokenizerConfig
 
 
@@ -67,6 +69,21 @@ def test_windows_cover_every_position_once(tokenizer: Tokenizer, size: tuple[int
         covered[window.kept] += 1
         assert covered[window.seen][window.inner].shape == covered[window.kept].shape
     assert (covered == 1).all()
+
+
+def test_a_large_image_comes_in_tiles_unless_it_must_be_seen_whole(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = math.isqrt(WHOLE) // tokenizer.factor
+    ordinary, large = (side, side), (side, side + 1)
+    assert [window.seen for window in windows(tokenizer, ordinary)] == [(slice(0, side), slice(0, side))]
+    seen = [window.seen for window in windows(tokenizer, large)]
+    rows, columns = (-(-positions * tokenizer.factor // DEFAULT_TILE) for positions in large)
+    assert len(seen) == rows * columns
+    most = DEFAULT_TILE // tokenizer.factor + 2 * tokenizer.reach
+    assert max(part.stop - part.start for pair in seen for part in pair) <= most
+    monkeypatch.setattr(Tokenizer, "reach", None)
+    assert len(list(windows(tokenizer, large))) == 1
 
 
 def test_a_tokenizer_that_sees_everything_takes_no_tiles(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

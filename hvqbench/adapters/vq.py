@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from hvqbench.codec import Bitstream, Codec, CodecSpec, Image
 from hvqbench.errors import BitstreamError, HvqbenchError
 from hvqbench.settings import read_settings
 from hvqbench.timing import span
-from hvqbench.vq.loading import load_tokenizer, tokenizer_files, tokenizer_libraries, tokenizer_unavailable
+from hvqbench.vq.loading import is_own, load_tokenizer, tokenizer_files, tokenizer_libraries, tokenizer_unavailable
 from hvqbench.vq.options import VQOptions
 from hvqbench.vq.tiling import padded, scaled, windows
 
@@ -68,6 +68,12 @@ class VQCodec(Codec):
     def files(self) -> list[Path]:
         return [*tokenizer_files(self.options.tokenizer, self.spec.folder), *self._index_files]
 
+    @property
+    def ingredients(self) -> dict[str, Any]:
+        """As of every codec; of a tokenizer that is a class, its weights too, wherever it has them from."""
+        own = {"tokenizer": self.tokenizer.digest} if is_own(self.options.tokenizer) else {}
+        return super().ingredients | own
+
     def prepare(self, device: str = "cpu") -> None:
         import torch
 
@@ -106,6 +112,10 @@ class VQCodec(Codec):
         def encode(levels: range, point: float) -> Bitstream:
             if point < 0:
                 raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
+            if point and not tokenizer.continuous:
+                raise HvqbenchError(
+                    f"{self.id}: the tokenizer gives indices and no latent, so L must be 0; let encode give a latent"
+                )
             choices = {}
             for mode, model in self._models.items():
                 if point:
@@ -190,7 +200,11 @@ class VQCodec(Codec):
         """Three bytes in every stream that bind it to this tokenizer and these index models."""
         from hvqbench.vq.container import FINGERPRINT_BYTES
 
-        parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files()]
+        # Of a class it is the weights that count: a comment more in its source does not change what streams mean.
+        own = is_own(self.options.tokenizer)
+        parts = [self.tokenizer.digest] if own else []
+        files = self._index_files if own else self.files()
+        parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
         text = " ".join([self.version, self.options.index_model, *parts])
         return hashlib.sha256(text.encode()).digest()[:FINGERPRINT_BYTES]
 

@@ -40,6 +40,8 @@ class BaseTokenizer(nn.Module, ABC):
     codebooks: Sequence[Tensor] | Tensor
     factor: int
     digest: str = ""
+    continuous: bool = True
+    """Whether features lie between the codewords, so that another than the nearest can be chosen for its bits."""
 
     @property
     def reach(self) -> int | None:

@@ -24,3 +24,8 @@ def squared_distances(latent: Tensor, codebook: Tensor) -> Tensor:
 def nearest(latent: Tensor, codebook: Tensor, chunk: int = 4096) -> Tensor:
     """Index of the nearest codebook entry: N×D, K×D -> N (int64), *chunk* latents at a time."""
     return torch.cat([squared_distances(part, codebook).argmin(1) for part in latent.split(chunk)])
+
+
+def coding_scale(entries: Tensor) -> float:
+    """The power of two by which a codebook's largest entry comes to lie in [4, 8)."""
+    return 2.0 ** (3 - int(entries.abs().max().frexp().exponent))

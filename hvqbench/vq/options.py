@@ -31,8 +31,6 @@ class VQOptions:
         Steps of gradient descent by which the encoder improves an image's latent (:mod:`hvqbench.vq.search`).
     precision
         Of the networks whose output does not set probabilities.
-    point_range
-        The least and the greatest L that a search tries.
     """
 
     tokenizer: str
@@ -43,7 +41,6 @@ class VQOptions:
     tile: int | None = None
     search: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
-    point_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("stages", 1), ("tile", 1), ("search", 0)):

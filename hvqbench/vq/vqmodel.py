@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.vq.base import BaseTokenizer, grid_specs
+from hvqbench.vq.distance import coding_scale
 from hvqbench.vq.hub import Source, first_line
 from hvqbench.vq.tokenizer import sha256
 
@@ -88,8 +89,3 @@ class VQModelTokenizer(BaseTokenizer):
             raise HvqbenchError(f"{weights} lacks {info['missing_keys'][0]}, which {config} asks for; fetch both again")
         digest = hashlib.sha256(f"{sha256(config)} {sha256(weights)}".encode()).hexdigest()
         return cls(model, digest).eval()
-
-
-def coding_scale(entries: Tensor) -> float:
-    """The power of two by which a codebook's largest entry comes to lie in [4, 8)."""
-    return 2.0 ** (3 - int(entries.abs().max().frexp().exponent))

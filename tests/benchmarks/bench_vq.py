@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from hvqbench.vq.layout import Layout
-from hvqbench.vq.models.base import IndexModel
 
 from hvqbench.adapters.vq import VQCodec
 from hvqbench.codec import Image
 from hvqbench.timing import record
+from hvqbench.vq.layout import Layout
+from hvqbench.vq.models.base import IndexModel
 
 ROUNDS = 10
 PARTS = ("h-analysis", "z", "h-synthesis", "context", "pee", "coding")
