@@ -19,12 +19,13 @@ from hvqbench.timing import span
 from hvqbench.vq import coders
 from hvqbench.vq.base import BaseTokenizer
 from hvqbench.vq.coders import Coded
-from hvqbench.vq.layout import ABSENT, Grid, Layout, by_name
+from hvqbench.vq.layout import Grid, Layout, by_name
 from hvqbench.vq.models.base import IndexModel, check_tokenizer
 from hvqbench.vq.models.slices import Slice, Windows, slice_numbers, split, window_slices
 from hvqbench.vq.models.transformer import Transformer
 from hvqbench.vq.models.transformer_exact import ExactTransformer, State
-from hvqbench.vq.walk import Step, Walk, given
+from hvqbench.vq.prefix import Complete, completed, is_sent
+from hvqbench.vq.walk import Step, Walk, collect, drive, given
 
 PART = 2**15
 """Positions, over all grids, of the windows that are coded together: part of the format."""
@@ -58,6 +59,22 @@ class TransformerModel(IndexModel):
         known = by_name(layout, maps)
         *_, coded = coders.encode(self.coder, self._walk(layout, known), given(known))
         return coded
+
+    def code_slices(self, layout: Layout, maps: Sequence[Tensor], count: int) -> Coded:
+        """The payload of the first *count* slices of *maps* alone (RDVQ's rate control at test time)."""
+        known, writer, bits = by_name(layout, maps), self.coder.writer(), dict.fromkeys([layout.grids[0].stream], 0.0)
+        sent = is_sent(self.slice_numbers(layout), count)
+        # Windows do not see each other, so that no slice that is sent depends on one that is not.
+        for step, symbols in drive(self._walk(layout, known), given(known)):
+            if sent(step):
+                bits[step.grid.stream] = bits.get(step.grid.stream, 0.0) + writer.put(step, symbols)
+        return Coded(writer.payload(), bits)
+
+    def read_slices(self, layout: Layout, payload: bytes, count: int, complete: Complete) -> list[Tensor]:
+        """Maps (h×w, int64) of all grids from the payload of the first *count* slices; *complete* names the others."""
+        sent = is_sent(self.slice_numbers(layout), count)
+        name = completed(coders.decoder(self.coder, payload), sent, complete)
+        return layout.maps(collect(drive(self._walk(layout), name)))
 
     def slice_numbers(self, layout: Layout) -> dict[str, Tensor]:
         """For each position of each grid (flat, int64, by name) the number of its slice, among those of all grids."""
@@ -128,9 +145,9 @@ class _Part:
         """
         if self.state is None:
             self.state = self.exact.state(len(self.windows), self.windows.sizes)
-            self._advance([own for own in self.slices if own.level < max(1, level) and (level or not own.start)], layout, sent)
+            self._advance([own for own in self.slices if own.level < level or not own.start], layout, sent)
         slices = [own for own in self.slices if own.level == level and own.start]
-        for together in [slices] if known is not None else [[own] for own in slices]:
+        for together in [slices] if slices and known is not None else [[own] for own in slices]:
             hidden = self._advance(together, layout, sent if known is None else known)
             for own in together:
                 first = together[0].start
@@ -138,10 +155,8 @@ class _Part:
                 yield positions, hidden[:, own.start - first : own.stop - first].flatten(0, 1)
 
     def _advance(self, slices: Sequence[Slice], layout: Layout, maps: Mapping[str, Tensor]) -> Tensor:
-        if not slices:
-            return torch.empty(len(self.windows), 0, self.exact.config.width)
         assert self.state is not None
         with span("transformer"):
-            held = [grid.empty() if grid.name not in maps else maps[grid.name] for grid in layout.grids]
+            held = [maps[grid.name] for grid in layout.grids if grid.name in maps]
             contents = [self.windows.content(level, symbols) for level, symbols in enumerate(held)]
             return self.exact.advance(self.state, slices, contents)

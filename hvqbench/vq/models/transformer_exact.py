@@ -89,8 +89,7 @@ class ExactLinear:
         limit: float = EXACT,
     ) -> None:
         weight = weight.detach().double()
-        fine, lengths = row_lengths(weight)
-        lengths = lengths.view(-1, group).amax(1).repeat_interleave(group)
+        fine, lengths = row_lengths(weight, group)
         room = limit / (1.02 * length * (lengths + weight.shape[1] ** 0.5))
         own = (fine + (room.frexp().exponent - 1).clamp_max(0))[:, None]
         matrix = (weight * powers(own)).round_()
@@ -274,13 +273,16 @@ def norm_length(width: int) -> float:
     return (2**NORM_BITS + 1) * width**0.5
 
 
-def row_lengths(weight: Tensor) -> tuple[int, Tensor]:
-    """The grid 2^-g on which the elements of a matrix (O×I) are below 2^15, and the rows' lengths (O) on it.
+def row_lengths(weight: Tensor, group: int = 1) -> tuple[Tensor, Tensor]:
+    """Of a matrix (O×I) for each *group* of rows the grid 2^-g on which all elements are below 2^15, and the rows'
+    largest length on it (both O).
 
     Of such integers the sum of squares is exact, so that grids which hang on them are the same everywhere.
     """
-    fine = WEIGHT_BITS - int(weight.abs().max().clamp_min(1e-9).frexp().exponent)
-    return fine, (weight * math.ldexp(1, fine)).round_().square().sum(1).sqrt_()
+    largest = weight.abs().amax(1).view(-1, group).amax(1).repeat_interleave(group)
+    fine = WEIGHT_BITS - largest.clamp_min(1e-9).frexp().exponent
+    squares = (weight * powers(fine)[:, None]).round_().square().sum(1)
+    return fine, squares.view(-1, group).amax(1).repeat_interleave(group).sqrt()
 
 
 def powers(exponents: Tensor) -> Tensor:
@@ -317,6 +319,6 @@ def _table(weight: Tensor, codebook: Tensor) -> Tensor:
         raise HvqbenchError(f"codebook entries exceed ±{ANCHOR_LIMIT}: rescale the tokenizer's latent before export")
     weight = weight.detach().double()
     fine, _ = row_lengths(weight)
-    product = anchors @ (weight.T * math.ldexp(1, fine)).round()
-    table = product.mul_(math.ldexp(1, STREAM_BITS - ANCHOR_BITS - fine)).round_()
+    product = anchors @ (weight * powers(fine)[:, None]).round_().T
+    table = product.mul_(powers(STREAM_BITS - ANCHOR_BITS - fine)).round_()
     return torch.cat([table, table.new_zeros(1, table.shape[1])])
