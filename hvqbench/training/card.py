@@ -53,7 +53,7 @@ def tokenizer_on_kodak(tokenizer: BaseTokenizer) -> dict[str, str]:
 def index_model_on_kodak(
     tokenizer: BaseTokenizer, model: Predictor, counts: Sequence[Tensor], name: str
 ) -> dict[str, str]:
-    """Ideal bits per Kodak image for fixed length, static frequencies and the model, its *name*; empty without Kodak."""
+    """Ideal bits per Kodak image for fixed length, static frequencies and the model *name*; empty without Kodak."""
     if not (images := _kodak()):
         return {}
     bits = ideal_bits(tokenizer, model, counts, images)

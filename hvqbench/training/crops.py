@@ -18,7 +18,7 @@ from hvqbench.vq.base import BaseTokenizer
 def cached_crops(
     tokenizer: BaseTokenizer, data: Path, folder: Path, device: str, *, crops: int, crop: int, batch: int, seed: int
 ) -> tuple[list[Tensor], Path]:
-    """The maps (int32, N×h×w for each grid) of *crops* random crops of side *crop*, and the file in *folder* they lie in.
+    """The maps (int32, N×h×w for each grid) of *crops* random crops of side *crop*, and their file in *folder*.
 
     They depend on *batch* and *seed* too; a resumed run and other runs on the same tokenizer see the same.
     """

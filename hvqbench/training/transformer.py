@@ -101,7 +101,9 @@ def train_transformer(
     return path
 
 
-def _model(settings: TransformerTraining, tokenizer: BaseTokenizer, counts: Sequence[Tensor], base: Path) -> Transformer:
+def _model(
+    settings: TransformerTraining, tokenizer: BaseTokenizer, counts: Sequence[Tensor], base: Path
+) -> Transformer:
     torch.manual_seed(settings.seed)
     keys = ("slices", "window", "width", "layers", "heads", "hidden", "mask", "coarse")
     config = TransformerConfig.of(tokenizer, **{key: getattr(settings, key) for key in keys})

@@ -50,7 +50,7 @@ def window_slices(sizes: tuple[Size, ...], counts: tuple[int, ...]) -> tuple[Sli
     """The slices, none of them empty, of a window with those *sizes* (h, w), one for each grid, of *counts* slices."""
     slices, number, key = [], 0, 0
     for level, ((height, width), count) in enumerate(zip(sizes, counts, strict=True)):
-        rows, columns = unit(count)
+        _, columns = unit(count)
         own = slice_numbers((height, width), count)
         for slice_number in range(count):
             positions = (own == slice_number).nonzero()[:, 0]

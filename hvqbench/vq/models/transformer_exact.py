@@ -148,7 +148,9 @@ class ExactBlock:
             seen[:, own.start - first : own.stop - first] = torch.cat(parts).transpose(1, 2).flatten(2)
         x.add_(self.out(seen)).clamp_(-STREAM_MAX, STREAM_MAX)
         gate, up = self.gate_up(normalised(x).to(self.single)).clamp_(-GATE_MAX, GATE_MAX).chunk(2, -1)
-        return x.add_(self.down(silu_table()[gate.add_(GATE_MAX).int()].mul_(up).double())).clamp_(-STREAM_MAX, STREAM_MAX)
+        return x.add_(self.down(silu_table()[gate.add_(GATE_MAX).int()].mul_(up).double())).clamp_(
+            -STREAM_MAX, STREAM_MAX
+        )
 
     def _directions(self, q_k: Tensor, rotation: Tensor) -> Tensor:
         """q and k, 2×B×heads×N×d/heads, of their lengths, turned; q times its head's power of two."""
@@ -214,8 +216,8 @@ class ExactTransformer:
         """
         x = self._queries(state, slices, contents).clamp_(-STREAM_MAX, STREAM_MAX)
         rotation = (self.model.rotation(slices, state.sizes).double() * 2**ROTATION_BITS).round()
-        for block, cache in zip(self.blocks, state.caches, strict=True):
-            x = block(x, cache, rotation, slices, self.config.mask == "strict")
+        for block, known in zip(self.blocks, state.caches, strict=True):
+            x = block(x, known, rotation, slices, self.config.mask == "strict")
         return x
 
     def weights(self, level: int, rows: Tensor) -> Tensor:
