@@ -12,12 +12,13 @@ from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.vq.base import BaseTokenizer, Features
+from hvqbench.vq.exact_attention import EXACT_SINGLE, ExactLinear, attend, silu_table
 from hvqbench.vq.layout import ABSENT, GridSpec, Layout, Where, by_name
 from hvqbench.vq.models import index_model_class, transformer_coding
-from hvqbench.vq.models.slices import split, unit, window_slices
-from hvqbench.vq.models.transformer import Mask, Transformer, TransformerConfig
+from hvqbench.vq.models.slices import Mask, split, unit, window_slices
+from hvqbench.vq.models.transformer import Transformer, TransformerConfig
 from hvqbench.vq.models.transformer_coding import TransformerModel
-from hvqbench.vq.models.transformer_exact import EXACT_SINGLE, ExactLinear, ExactTransformer, attend, silu_table
+from hvqbench.vq.models.transformer_exact import ExactTransformer
 from hvqbench.vq.prefix import likeliest, sampled
 from hvqbench.vq.walk import Step, drive, given
 

@@ -22,8 +22,9 @@ from hvqbench.vq.base import BaseTokenizer
 from hvqbench.vq.inspect import grid_counts
 from hvqbench.vq.layout import Layout
 from hvqbench.vq.loading import load_tokenizer
+from hvqbench.vq.models.slices import Mask
 from hvqbench.vq.models.static import save_counts, static_bits
-from hvqbench.vq.models.transformer import Mask, Transformer, TransformerConfig
+from hvqbench.vq.models.transformer import Transformer, TransformerConfig
 from hvqbench.vq.models.transformer_coding import TransformerModel
 from hvqbench.vq.models.transformer_exact import ExactTransformer
 

@@ -1,14 +1,14 @@
 """Index models by name. Nothing is imported before a model is loaded.
 
-=============  ===============================================  ==========================
-name           probability of an index                          coder
-=============  ===============================================  ==========================
-``fixed``      1 / K                                            ⌈log2 K⌉ bits each
-``huffman``    training-set frequency                           Huffman (constriction)
-``static``     training-set frequency                           range coder (constriction)
-``hyperprior`` Gaussian at the anchors, given z (HyperVQ)       range coder (constriction)
-``transformer`` given the slices before (RDVQ)                  range coder (constriction)
-=============  ===============================================  ==========================
+===============  ===============================================  ==========================
+name             probability of an index                          coder
+===============  ===============================================  ==========================
+``fixed``        1 / K                                            ⌈log2 K⌉ bits each
+``huffman``      training-set frequency                           Huffman (constriction)
+``static``       training-set frequency                           range coder (constriction)
+``hyperprior``   Gaussian at the anchors, given z (HyperVQ)       range coder (constriction)
+``transformer``  given the slices before (RDVQ)                   range coder (constriction)
+===============  ===============================================  ==========================
 
 Any other name is ``package.module:Class``, a subclass of :class:`hvqbench.vq.models.base.IndexModel`.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from torch import Tensor
 from hvqbench.errors import HvqbenchError
 
 Size = tuple[int, int]
+Mask = Literal["strict", "block"]
+"""Which keys a slice attends to. A key holds what its slice asked with, the content of the slice before: ``strict``
+(published) lets slice s see slices < s - 1 and its own paired token, ``block`` all of slices < s."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,8 @@ class Slice:
 @lru_cache(maxsize=64)
 def window_slices(sizes: tuple[Size, ...], counts: tuple[int, ...]) -> tuple[Slice, ...]:
     """The slices, none of them empty, of a window with those *sizes* (h, w), one for each grid, of *counts* slices."""
-    slices, number, key = [], 0, 0
+    slices: list[Slice] = []
+    number = key = 0
     for level, ((height, width), count) in enumerate(zip(sizes, counts, strict=True)):
         _, columns = unit(count)
         own = slice_numbers((height, width), count)
@@ -86,6 +91,14 @@ def unit(count: int) -> Size:
         raise HvqbenchError(f"{count} slices fill no unit: give a power of two")
     power = count.bit_length() - 1
     return 2 ** (power // 2), 2 ** (power - power // 2)
+
+
+def visible(slices: Sequence[Slice], mask: Mask) -> Tensor:
+    """N×N, True where a query (row) of a window sees a key."""
+    number = torch.cat([torch.full((own.stop - own.start,), i) for i, own in enumerate(slices)])
+    seen = number[:, None] > number if mask == "strict" else number[:, None] >= number
+    seen[0, 0] = True
+    return seen
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,20 +26,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.settings import read_settings
 from hvqbench.vq.base import BaseTokenizer, entries
-from hvqbench.vq.models.slices import Size, Slice, split, window_slices
+from hvqbench.vq.exact_attention import RANGE
+from hvqbench.vq.models.slices import Mask, Size, Slice, split, visible, window_slices
 from hvqbench.vq.weights import load_weights, save_weights
 
-Mask = Literal["strict", "block"]
-"""Which keys a slice attends to. A key holds what its slice asked with, the content of the slice before: ``strict``
-(published) lets slice s see slices < s - 1 and its own paired token, ``block`` all of slices < s."""
 LOG2_E = 1.4426950408889634
 SCALE_LIMITS = (0.5, 46.0)
 """Of a head's scale, in bits (published: at most 100 nats)."""
 ROTATION_BITS = 12
 """Cosines and sines are multiples of 2^-12, in training too."""
-RANGE = 16.0
-"""What enters SwiGLU is clamped to ±16."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class TransformerConfig:
     width, layers, heads, hidden
         d, number of blocks, heads, and the width of SwiGLU (0: 8/3·d, up to a multiple of 256).
     mask
-        See :data:`Mask`.
+        See :data:`~hvqbench.vq.models.slices.Mask`.
     coarse
         Whether the coarser grid is added at each grid's ``first`` slice only (published) or at ``all``.
     """
@@ -163,9 +160,9 @@ class Transformer(nn.Module):
         """Begin at the static code of *counts* (K for each grid), with contents of about unit variance."""
         for head, embed, row, codebook in zip(self.head, self.embed, counts, codebooks, strict=True):
             shares = row.float() + 1
-            head.bias.copy_((shares / shares.sum()).log())  # type: ignore[operator, union-attr]
+            head.bias.copy_((shares / shares.sum()).log())  # type: ignore[operator]
             spread = contents(codebook).square().sum(1).mean().sqrt()
-            embed.weight.normal_(std=1 / max(1e-6, float(spread)))  # type: ignore[operator, union-attr]
+            embed.weight.normal_(std=1 / max(1e-6, float(spread)))  # type: ignore[operator]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What learns, in groups with a ``factor`` of the learning rate, for an optimizer."""
@@ -261,8 +258,7 @@ class Transformer(nn.Module):
         """The network, and the digest of the tokenizer that it belongs to."""
         tensors, metadata = load_weights(path, "transformer", "tokenizer")
         values = json.loads(metadata["transformer"])
-        config = TransformerConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        model = cls(config)
+        model = cls(read_settings(TransformerConfig, values, str(path)))
         model.load_state_dict({name: t.float() for name, t in tensors.items()})
         return model.eval(), metadata["tokenizer"]
 
@@ -277,14 +273,6 @@ def enlarged(coarse: Tensor, size: Size, to: Size) -> Tensor:
     if size == to:
         return coarse
     return functional.interpolate(coarse.unflatten(-1, size), to, mode="bilinear").flatten(2)
-
-
-def visible(slices: Sequence[Slice], mask: Mask) -> Tensor:
-    """N×N, True where a query (row) of a window sees a key."""
-    number = torch.cat([torch.full((own.stop - own.start,), i) for i, own in enumerate(slices)])
-    seen = number[:, None] > number if mask == "strict" else number[:, None] >= number
-    seen[0, 0] = True
-    return seen
 
 
 def rotated(x: Tensor, rotation: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ PART = 2**15
 """Positions, over all grids, of the windows that are coded together: part of the format."""
 KEPT = 2**16
 """Positions up to which keys and values stay from grid to grid (6 kB each, for the small model); else made again."""
+ROWS = 2**12
+"""Positions that go through the network together where all are known: bounds memory, and leaves no trace."""
 BLOCK = 2**19
 """Weights held at a time: 4 MB, which a cache holds."""
 
@@ -147,12 +149,23 @@ class _Part:
             self.state = self.exact.state(len(self.windows), self.windows.sizes)
             self._advance([own for own in self.slices if own.level < level or not own.start], layout, sent)
         slices = [own for own in self.slices if own.level == level and own.start]
-        for together in [slices] if slices and known is not None else [[own] for own in slices]:
+        for together in self._passes(slices, at_once=known is not None):
             hidden = self._advance(together, layout, sent if known is None else known)
             for own in together:
                 first = together[0].start
                 positions = self.windows.positions[level][:, own.positions].flatten()
                 yield positions, hidden[:, own.start - first : own.stop - first].flatten(0, 1)
+
+    def _passes(self, slices: Sequence[Slice], at_once: bool) -> list[list[Slice]]:
+        """Slices that go through the network together: alone, or in groups."""
+        passes: list[list[Slice]] = []
+        for own in slices:
+            last = passes[-1] if passes and at_once else None
+            if last and len(self.windows) * (own.stop - last[0].start) <= ROWS:
+                last.append(own)
+            else:
+                passes.append([own])
+        return passes
 
     def _advance(self, slices: Sequence[Slice], layout: Layout, maps: Mapping[str, Tensor]) -> Tensor:
         assert self.state is not None

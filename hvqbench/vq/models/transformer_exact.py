@@ -1,16 +1,12 @@
 """The transformer in integers: the same on every machine, thread count, batch and order of summation.
 
-Everything is integer-valued. Matrix products run on float32 where every partial sum is an integer below 2^24, and on
-float64 (2^53) where it is not; that is asserted from the weights, by Cauchy and Schwarz: what enters such a product
-comes from a norm, so its length is known. A row of weights is rounded to as many bits as that leaves (about ten).
-Where a library's float32 products are not exact (TF32, bfloat16) float64 gives the same integers. Other than products
-there are only sums, powers of two, roundings, and quotients and roots that are cut off to integers.
+The primitives, and why they are exact, are those of :mod:`hvqbench.vq.exact_attention`.
 
 =====================  ========================  ================================================
 residual stream        2^-12                     |x| <= 1024
 behind a norm          2^-8                      length <= 2^8·√d, exactly known
 q, k                   length 2^11 to 2^12       after an integer root, turned by 12-bit cosines
-a key's weight         see :func:`attend`        2^x, a parabola between powers of two
+a key's weight         see ``attend``            2^x, a parabola between powers of two
 v                      a power of two a channel  |v| <= 448
 attention's output     2^-4 of v's grid
 gate, up               2^-8                      |x| <= 16, SiLU by table; their product 2^-16
@@ -23,19 +19,36 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
-from functools import cache
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.exact import ANCHOR_BITS, ANCHOR_LIMIT, EXACT, EXPONENT_BITS, power_of_two
+from hvqbench.vq.exact import ANCHOR_BITS, ANCHOR_LIMIT, EXPONENT_BITS, power_of_two
+from hvqbench.vq.exact_attention import (
+    EXACT_SINGLE,
+    GATE_BITS,
+    GATE_MAX,
+    INVERSE_BITS,
+    MANTISSA_BITS,
+    MEAN_BITS,
+    MOST_KEYS,
+    NORM_BITS,
+    VALUE_MAX,
+    ExactLinear,
+    attend,
+    inverse_length,
+    norm_length,
+    normalised,
+    powers,
+    row_lengths,
+    silu_table,
+    single_products_are_exact,
+)
 from hvqbench.vq.models.slices import Size, Slice
 from hvqbench.vq.models.transformer import (
     LOG2_E,
-    RANGE,
     ROTATION_BITS,
     SCALE_LIMITS,
     Block,
@@ -44,64 +57,12 @@ from hvqbench.vq.models.transformer import (
     enlarged,
 )
 
-EXACT_SINGLE = 2**24
-WEIGHT_BITS = 15
 STREAM_BITS, STREAM_MAX = 12, 2**22
-NORM_BITS = 8
-GATE_BITS = 8
-GATE_MAX = int(RANGE * 2**GATE_BITS)
 KEY_BITS = 11
-VALUE_MAX, VALUE_BITS = 448, 6
+VALUE_BITS = 6
 """A channel of v spreads over about 2^5.5 units; at most 448 are kept."""
-SHARE_BITS = 15
-"""A query's weights add up to at most 2^15, and half a unit for each key."""
-MOST_KEYS = 2**13
-MANTISSA_BITS, EXPONENT_OF_ONE = 23, 127
-ROOT_BITS, INVERSE_BITS = 6, 28
 SCORES = 2**18
 """Held at a time: 1 MB, which a cache holds."""
-
-
-class ExactLinear:
-    """W·x for integers x, rounded half to even onto the outputs' grids.
-
-    Parameters
-    ----------
-    weight
-        O×I.
-    bits
-        Of the input's grid, and of the outputs' (one for all or O); None leaves each output on a grid of its own.
-    length
-        The input's largest Euclidean length, on its grid.
-    dtype
-        float32 where sums must stay below 2^24, float64 where they must stay below 2^53.
-    group
-        That many rows share a grid of weights.
-    """
-
-    def __init__(
-        self,
-        weight: Tensor,
-        bits: tuple[int, int | Tensor | None],
-        length: float,
-        dtype: torch.dtype = torch.float64,
-        group: int = 1,
-        limit: float = EXACT,
-    ) -> None:
-        weight = weight.detach().double()
-        fine, lengths = row_lengths(weight, group)
-        room = limit / (1.02 * length * (lengths + weight.shape[1] ** 0.5))
-        own = (fine + (room.frexp().exponent - 1).clamp_max(0))[:, None]
-        matrix = (weight * powers(own)).round_()
-        if float(matrix.square().sum(1).max().sqrt()) * length >= limit:
-            raise HvqbenchError("a layer of the transformer is too wide for exact sums: train a narrower one")
-        if bits[1] is not None:
-            outputs = bits[1].view(-1, 1) if isinstance(bits[1], Tensor) else bits[1]
-            matrix *= powers(outputs - bits[0] - own)
-        self.matrix = matrix.T.to(dtype).contiguous()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return (x @ self.matrix).round_()
 
 
 class ExactBlock:
@@ -119,7 +80,7 @@ class ExactBlock:
         value_bits = VALUE_BITS + fine - lengths.clamp_min(1).frexp().exponent
         self.v = ExactLinear(v, (NORM_BITS, value_bits), length, single, 1, EXACT_SINGLE)
         out = block.out.weight.detach().double() * powers(-value_bits)
-        self.out = ExactLinear(out, (4, STREAM_BITS), (VALUE_MAX + 1) * 16 * width**0.5)
+        self.out = ExactLinear(out, (MEAN_BITS, STREAM_BITS), (VALUE_MAX + 1) * 2**MEAN_BITS * width**0.5)
         gate_up = block.gate_up.weight.detach().double() * between
         self.gate_up = ExactLinear(gate_up, (NORM_BITS, GATE_BITS), length, single, 1, EXACT_SINGLE)
         self.down = ExactLinear(block.down.weight, (2 * GATE_BITS, STREAM_BITS), GATE_MAX**2 * inner**0.5)
@@ -239,84 +200,6 @@ class ExactTransformer:
                 x = x + coarse[level][:, :, own.positions].transpose(1, 2)
             parts.append(x)
         return torch.cat(parts, 1)
-
-
-def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Means of *values* (B×H×m×D) for each of the *queries* (B×H×n×D), as integers on 2^-4 of their grid (float64).
-
-    A score is a number of bits, on a scale where 2^23 is one of them: added to a float's exponent it makes the number
-    (1 + f)·2^i for a score i + f. A parabola brings the mantissa within 0.2 % of 2^f. Weights so made are first rounded
-    where their sum is exact, then divided by a power of two such that their sum leaves room for values in a product,
-    and rounded again.
-    """
-    scores = (queries @ keys.transpose(-1, -2)).float()
-    power = 24 - keys.shape[2].bit_length()  # so that any sum of m weights up to 2^power stays below 2^24
-    top = scores.amax(-1, keepdim=True) - float((EXPONENT_OF_ONE + power) << MANTISSA_BITS)
-    bits = scores.sub_(top).to(torch.int32)
-    fraction = bits.bitwise_right_shift(MANTISSA_BITS - 14).bitwise_and_(2**14 - 1)
-    bits += (fraction - 2**14).mul_(fraction).mul_(11).bitwise_right_shift_(10)  # 2^f = 1 + f - 11/32·f·(1 - f)
-    weights = bits.view(torch.float32).round_()
-    total = weights.sum(-1, keepdim=True)
-    lost = (total.frexp().exponent - SHARE_BITS).clamp_min_(0)
-    weights.mul_(powers(-lost).float()).round_()
-    inverse = torch.div(torch.tensor(2.0**40, dtype=torch.float64), total.double()).floor_()
-    return (weights.to(values.dtype) @ values).double().mul_(inverse).mul_(powers(lost - 36)).round_()
-
-
-def normalised(x: Tensor) -> Tensor:
-    """x (…×d) at a root mean square of 1, on 2^-8: each row over its integer root."""
-    return x.mul(inverse_length(x, 2.0**NORM_BITS * x.shape[-1] ** 0.5)).mul_(math.ldexp(1, -INVERSE_BITS)).round_()
-
-
-def inverse_length(x: Tensor, length: float | Tensor) -> Tensor:
-    """The integer factor, on 2^-28, that brings the rows (…×d, integers) to *length*."""
-    root = x.mul(x).sum(-1, keepdim=True).add_(1).mul_(4.0**ROOT_BITS).sqrt_().floor_()
-    scaled = torch.as_tensor(length, dtype=torch.float64) * 2.0 ** (ROOT_BITS + INVERSE_BITS)
-    return torch.div(scaled, root).floor_()
-
-
-def norm_length(width: int) -> float:
-    """No row behind :func:`normalised` is longer: one unit for each element is for roundings."""
-    return (2**NORM_BITS + 1) * width**0.5
-
-
-def row_lengths(weight: Tensor, group: int = 1) -> tuple[Tensor, Tensor]:
-    """Of a matrix (O×I) for each *group* of rows the grid 2^-g on which all elements are below 2^15, and the rows'
-    largest length on it (both O).
-
-    Of such integers the sum of squares is exact, so that grids which hang on them are the same everywhere.
-    """
-    largest = weight.abs().amax(1).view(-1, group).amax(1).repeat_interleave(group)
-    fine = WEIGHT_BITS - largest.clamp_min(1e-9).frexp().exponent
-    squares = (weight * powers(fine)[:, None]).round_().square().sum(1)
-    return fine, squares.view(-1, group).amax(1).repeat_interleave(group).sqrt()
-
-
-def powers(exponents: Tensor) -> Tensor:
-    """2^x (float64) for integers x; pow's last digit differs between libraries, even here."""
-    mantissa_bits, exponent_of_one = 52, 1023
-    return (exponents.long() + exponent_of_one).bitwise_left_shift_(mantissa_bits).view(torch.float64)
-
-
-@cache
-def silu_table() -> Tensor:
-    """SiLU on 2^-8 (float32) of every number on 2^-8 from -16 to 16, by decimal arithmetic: C libraries differ."""
-    with localcontext() as context:
-        context.prec = 20
-        step = (-Decimal(1) / 2**GATE_BITS).exp()
-        values, power = [], (Decimal(GATE_MAX) / 2**GATE_BITS).exp()
-        for x in range(-GATE_MAX, GATE_MAX + 1):
-            values.append(int((x / (1 + power)).to_integral_value()))
-            power *= step
-    return torch.tensor(values, dtype=torch.float32)
-
-
-@cache
-def single_products_are_exact() -> bool:
-    """Whether this machine's float32 matrix products keep 24 bits, as those of TF32 or bfloat16 do not."""
-    ones = torch.ones(64, 64)
-    odd = torch.full((64, 64), 2.0**17 + 1)
-    return bool((odd @ ones == 64 * (2.0**17 + 1)).all())
 
 
 def _table(weight: Tensor, codebook: Tensor) -> Tensor:
