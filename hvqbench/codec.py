@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hvqbench.errors import HvqbenchError
 from hvqbench.protocol import Needs, Protocol
 from hvqbench.sources import local_sources, module_sources
 
@@ -102,6 +104,13 @@ class Codec(ABC):
     def __init__(self, spec: CodecSpec) -> None:
         self.spec = spec
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Every adapter's methods get what the contract says, or nothing: pixels in [0, 1] would be coded as black."""
+        super().__init_subclass__(**options)
+        for name, check in (("encode", check_image), ("encoders", check_image), ("decode", _check_bytes)):
+            if name in cls.__dict__:
+                setattr(cls, name, _checking(cls.__dict__[name], check))
+
     @property
     def id(self) -> str:
         return self.spec.id
@@ -113,13 +122,25 @@ class Codec(ABC):
 
     @property
     def point_range(self) -> tuple[float, float]:
-        """The least and the greatest point there is: the option ``point_range``, or else the ends of the ladder."""
+        """The least and the greatest point there is: the option ``point_range``, or else the ends of the ladder.
+
+        An infinite greatest point declares a weight, as L is: any number from the least on, evenly along a logarithm.
+        """
         low, high = self.spec.options.get("point_range") or (min(self.points), max(self.points))
         return float(low), float(high)
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether the points are weights of the rate, with no greatest one."""
+        return bool(self.points) and math.isinf(self.point_range[1])
 
     def unavailable(self) -> str | None:
         """Why the codec cannot run here and what to do, in one line; None if it can run."""
         return None
+
+    def missing(self) -> str | None:
+        """As :meth:`unavailable`, of what can be seen without running a program of others: what a listing asks."""
+        return self.unavailable()
 
     def prepare(self, device: str = "cpu") -> None:  # noqa: B027 - an adapter without weights has nothing to do
         """Load weights and warm up. Untimed. Idempotent."""
@@ -139,7 +160,7 @@ class Codec(ABC):
 
         After it may come other encoders of the same bitstreams, to reach rates that :meth:`encode` jumps over.
         """
-        return {"": partial(self.encode, image)}
+        return {"": partial(self.encode, check_image(image))}
 
     @abstractmethod
     def decode(self, data: bytes) -> Image:
@@ -184,6 +205,34 @@ class Codec(ABC):
     def fingerprint(self) -> str:
         """Sha256 over :attr:`ingredients`."""
         return hashlib.sha256(json.dumps(self.ingredients, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check_image(image: Any) -> Image:
+    """*image* itself if it is what this package calls an image: uint8, H×W×3, at least one pixel."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise HvqbenchError(
+            f"an image must be a uint8 array H×W×3, not {found}: convert it, scaled to 0..255 and rounded"
+        )
+    if image.size == 0:
+        raise HvqbenchError(f"an image must have at least one pixel, but its shape is {image.shape}")
+    return image
+
+
+def _check_bytes(data: Any) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise HvqbenchError(f"a bitstream must be bytes, not {type(data).__name__}: read the file, or take stream.data")
+    return data if isinstance(data, bytes) else bytes(data)
+
+
+def _checking(method: Callable[..., Any], check: Callable[[Any], Any]) -> Callable[..., Any]:
+    """*method* of a codec, whose first argument passes *check*."""
+
+    @wraps(method)
+    def checked(self: Codec, first: Any, *others: Any, **named: Any) -> Any:
+        return method(self, check(first), *others, **named)
+
+    return checked
 
 
 def _sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ folder of images, or one image file, is a data set too.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -21,30 +22,59 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hvqbench import downloads
 from hvqbench.catalog import dataset_files
-from hvqbench.codec import Image
-from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean, say
+from hvqbench.codec import Image, image_digest
+from hvqbench.errors import HvqbenchError, UnavailableError, closest, did_you_mean, say
 from hvqbench.image import SUFFIXES, read_image
 from hvqbench.manifest import Manifest, read_manifest
 
 DATA_VARIABLE = "HVQBENCH_DATA"
+LONGEST_ID = 200
+"""Bytes; in a store the id is part of a folder's name, of which file systems allow 255."""
+TEXTS = frozenset(
+    {".csv", ".db", ".html", ".ini", ".json", ".log", ".md", ".pdf", ".rst", ".sh", ".toml", ".tsv", ".txt", ".xml"}
+    | {".py", ".yaml", ".yml", ".zip", ".gz", ".tar"}
+)
+"""Suffixes that nobody takes for those of images: such files are left out of a folder without a word."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image of a data set: its name, unique in the data set and the same on every machine, and its file."""
+    """One image of a data set: its name, unique in the data set and the same on every machine, and its file.
+
+    Parameters
+    ----------
+    sha256
+        Of the pixels (:func:`~hvqbench.codec.image_digest`), where they are known: then no others are ever read.
+    """
 
     name: str
     path: Path
+    sha256: str = field(default="", kw_only=True)
 
     def read(self) -> Image:
-        """The pixels, uint8 H×W×3; see :func:`hvqbench.image.read_image`."""
-        return read_image(self.path)
+        """The pixels, uint8 H×W×3; see :func:`hvqbench.image.read_image`.
+
+        Raises
+        ------
+        HvqbenchError
+            The file cannot be read, or its pixels are not those of :attr:`sha256`.
+        """
+        return self.checked(read_image(self.path))
+
+    def checked(self, pixels: Image) -> Image:
+        """*pixels* themselves, if they are this image's."""
+        if self.sha256 and image_digest(pixels) != self.sha256:
+            raise HvqbenchError(
+                f"{self.path} has other pixels than when the run began: it was replaced, or another version of a "
+                "library reads it here; run the same command again"
+            )
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -60,6 +90,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def named(self, names: Sequence[str]) -> list[ImageFile]:
+        """The images of those *names*, in their order.
+
+        Raises
+        ------
+        HvqbenchError
+            There is no image of a name.
+        """
+        known = {file.name: file for file in self.images}
+        for name in names:
+            if name not in known:
+                hint = closest(name, known)
+                raise HvqbenchError(
+                    f"{self.id} has no image {name!r}: {hint}it has {len(known)}, like {next(iter(known))!r}"
+                )
+        return [known[name] for name in names]
 
 
 def load_dataset(id_or_path: str | Path) -> Dataset:
@@ -185,7 +232,7 @@ def _download(manifest: Manifest) -> Path:
     if not manifest.urls:
         raise UnavailableError(f"data set {manifest.id!r} is {dataset_unavailable(manifest.id)}")
     target = downloads.cache_folder() / "datasets" / manifest.id
-    target.parent.mkdir(parents=True, exist_ok=True)
+    downloads.make_folder(target.parent)
     say(f"downloading {manifest.title} to {target} (once, {manifest.megabytes} MB; licence: {manifest.licence})")
     # All or nothing: the folder gets its name when it is complete.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{manifest.id}.") as name:
@@ -225,14 +272,39 @@ def _unzip_images(archive: Path, folder: Path) -> None:
 
 def _from_path(path: Path, known: set[str]) -> Dataset:
     paths = _listed(path.iterdir()) if path.is_dir() else [path]
+    if path.is_dir() and (others := _left_out(path)):
+        say(f"left out of {path}, no image by its suffix: {others}")
     if not paths:
         suffixes = " ".join(sorted(SUFFIXES))
         raise HvqbenchError(f"{path} has no image: name a folder that directly holds files of type {suffixes}")
-    resolved = path.resolve()
-    # The id becomes part of a path in the store. It must not pass for a known data set, whatever the folder is called.
-    name = re.sub(r"[^\w.-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder"
-    name = f"{name}-folder" if name in known else name
+    name = path_id(path)
+    # It must not pass for a known data set, whatever the folder is called.
+    name = _shortened(f"{name}-folder" if name in known else name)
     return Dataset(id=name, title=name, summary=f"the {len(paths)} images in {path}", images=_named(paths, path))
+
+
+def path_id(path: Path) -> str:
+    """The id of a folder or an image as a data set, which becomes part of a path in the store."""
+    resolved = path.resolve()
+    return _shortened(re.sub(r"[^\w.-]+", "-", resolved.name if path.is_dir() else resolved.stem) or "folder")
+
+
+def _left_out(folder: Path) -> str:
+    """How many files of which suffix a folder holds that do not count as images, apart from texts about them."""
+    suffixes = Counter(
+        path.suffix.lower() or "without a suffix"
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.suffix.lower() not in SUFFIXES | TEXTS and path.is_file()
+    )
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+
+
+def _shortened(name: str) -> str:
+    """*name*, or its beginning and a hash of it where it is too long to be part of a file name."""
+    if len(name.encode()) <= LONGEST_ID:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: LONGEST_ID - 9].decode(errors='ignore')}-{digest}"
 
 
 def _named(paths: Sequence[Path], folder: Path) -> tuple[ImageFile, ...]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from hvqbench.errors import UnavailableError
-from hvqbench.files import atomic_path
+from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.files import atomic_path, atomic_write
 
 CACHE_VARIABLE = "HVQBENCH_CACHE"
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 60.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def cache_folder() -> Path:
@@ -21,6 +24,32 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("hvqbench"))
+
+
+def make_folder(folder: Path) -> Path:
+    """Make *folder*, of the cache or of torch hub's, and find out whether it can be written before anything is fetched.
+
+    Raises
+    ------
+    HvqbenchError
+        It cannot, as on a compute node whose home folder is read-only; the message names the variable to set.
+    """
+    variable = "TORCH_HOME" if folder.is_relative_to(torch_hub_folder()) else CACHE_VARIABLE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK | os.X_OK) else "it is read-only"
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+    if reason:
+        raise HvqbenchError(f"cannot write to {folder}: {reason}; set {variable} to a folder that can be written")
+    return folder
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write *data* to *path* in the cache if that can be done; if not, it is made again when it is needed again."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, data)
 
 
 def sha256_of(path: Path) -> str:
@@ -40,13 +69,19 @@ def fetch(url: str, path: Path, sha256: str = "") -> None:
     Raises
     ------
     UnavailableError
-        No connection within :data:`CONNECT_TIMEOUT_S` seconds, an HTTP error, or another hash than expected.
+        No connection within :data:`CONNECT_TIMEOUT_S` seconds, an HTTP error, another hash than expected, or a URL that
+        is not https while the hash is not known in full.
+    HvqbenchError
+        The folder cannot be written.
     """
+    address = urlsplit(url)
+    if address.scheme != "https" and len(sha256) < 64 and address.hostname not in LOOPBACK:
+        raise UnavailableError(f"{url} is not https and its sha256 is not known: anybody on the way could alter it")
     import pooch
     import requests
 
     download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_path(path) as temporary:
         try:
             download(url, str(temporary), None)

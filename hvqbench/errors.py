@@ -10,6 +10,8 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+from hvqbench.shown import visible
+
 
 class HvqbenchError(Exception):
     """A problem that the user can mend; ``str(error)`` is one line with the thing, the reason and the remedy."""
@@ -40,4 +42,4 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 def say(line: str) -> None:
     """One line on stderr, about something that takes a while or turned out otherwise than asked."""
-    sys.stderr.write(f"hvqbench: {line}\n")
+    sys.stderr.write(f"hvqbench: {visible(line)}\n")

@@ -22,12 +22,13 @@ from hvqbench.bench.plan import Entry, check_device, find_codec
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.task import Decoded
 from hvqbench.bench.worker import describe
+from hvqbench.catalog import select_codecs
 from hvqbench.codec import Bitstream, Codec, Image
 from hvqbench.errors import HvqbenchError
-from hvqbench.files import atomic_write
+from hvqbench.files import atomic_write, image_file_name
 from hvqbench.image import write_image
 from hvqbench.rate_control import Target, Trial, find_point
-from hvqbench.report.style import image_file_name
+from hvqbench.shown import csv_cell
 
 if TYPE_CHECKING:
     from hvqbench.data import ImageFile
@@ -77,6 +78,7 @@ def match(
     dataset: str | Path,
     out: Path,
     *,
+    images: Sequence[str] = (),
     limit: int | None = None,
     device: str = "cpu",
     progress: bool = True,
@@ -86,30 +88,33 @@ def match(
     Parameters
     ----------
     codecs
-        Ids or paths of ``codec.toml`` files. One that cannot run or cannot reach the target says so in its rows.
+        Ids, tags or paths of ``codec.toml`` files. One that cannot run or cannot reach the target says so in its rows.
     dataset
         An id, a folder of images, or an image.
+    images
+        Names of images in it; by default all.
     limit
-        Only the first so many images.
+        Only the first so many of these.
     progress
         Whether to show it, on stderr.
 
     Raises
     ------
     HvqbenchError
-        An unknown codec, data set, metric or device; *out* cannot be written.
+        An unknown codec, data set, image, metric or device; *out* cannot be written.
     """
     from hvqbench.data import load_dataset
 
-    entries = [find_codec(name) for name in dict.fromkeys(codecs)]
+    entries = [find_codec(name) for name in select_codecs(codecs)]
     if len({entry.spec.id for entry in entries}) < len(entries):
         raise HvqbenchError(f"two of {', '.join(codecs)} have one name, and so one file: rename a folder")
-    images = load_dataset(dataset).images[:limit]
+    data = load_dataset(dataset)
+    chosen = (data.named(images) or data.images)[:limit]
     check_device(device)
     out.mkdir(parents=True, exist_ok=True)
     matches = []
-    with show_progress(len(entries) * len(images), progress) as advance:
-        for found in _matches(entries, images, target, out, device):
+    with show_progress(len(entries) * len(chosen), progress) as advance:
+        for found in _matches(entries, chosen, target, out, device):
             matches.append(found)
             advance(f"{found.codec} {found.image}", found.status == "failed")
     atomic_write(out / TABLE, _csv(matches).encode())
@@ -201,7 +206,7 @@ def _csv(matches: Sequence[Match]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Match)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(match) for match in matches)
+    writer.writerows({name: csv_cell(value) for name, value in asdict(match).items()} for match in matches)
     return text.getvalue()
 
 
@@ -234,7 +239,9 @@ def as_table(matches: Sequence[Match], target: Target) -> str:
             means = {kind: sum(getattr(match, kind) for match in own) / len(own) for kind in kinds}
             digits = {"bytes": 0, "psnr": 2}
             values = [f"{mean:.{digits.get(kind, 4)}f}" for kind, mean in means.items()]
-            lines.append([codec, f"mean of {len(own)}", "", *values, "" if len(own) == asked else f"of {asked}"])
+            missed = sum(match.status == "missed" for match in own)
+            notes = [*([f"{missed} missed"] if missed else []), *([f"of {asked}"] if len(own) < asked else [])]
+            lines.append([codec, f"mean of {len(own)}", "", *values, ", ".join(notes)])
     align = ["left", "left", "left", *["right"] * (len(head) - 4), "left"]
     table = tabulate(lines, head, tablefmt="simple", disable_numparse=True, colalign=align)
     reasons: dict[str, list[str]] = {}

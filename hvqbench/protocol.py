@@ -31,6 +31,9 @@ Rate = Literal["file", "payload", "estimated", "nominal", "unknown"]
 """
 
 
+NOT_DECODED = "not-decoded"
+"""The flag of rows that :mod:`hvqbench.bench.reconstructions` makes of what others decoded."""
+
 FLAGS: Mapping[str, str] = {
     "payload-only": "bits leave out a header or side information that the decoder needs",
     "estimated-rate": "bits are the entropy that a model predicts: nothing was coded",
@@ -38,6 +41,7 @@ FLAGS: Mapping[str, str] = {
     "unknown-rate": "its source does not say what its bits are",
     "resized": "the image was coded or restored in another size than its own",
     "stochastic": "two decodes of one stream differ",
+    NOT_DECODED: "pictures and bytes are as others gave them: nothing was decoded here",
 }
 """Every way in which a row is not like for like, in the order in which they are said."""
 

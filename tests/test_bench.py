@@ -16,10 +16,12 @@ import pytest
 
 import hvqbench
 from hvqbench.bench.executor import Process
-from hvqbench.bench.summary import exit_code, summarize
+from hvqbench.bench.plan import look_at
 from hvqbench.bench.task import WorkerError
+from hvqbench.codec import image_digest
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image
+from hvqbench.report.summary import exit_code, summarize
 
 ADAPTER = '''
 """Zlib over coarser pixels: a point is the number of levels that are merged into one."""
@@ -133,7 +135,10 @@ def test_a_second_run_encodes_nothing(catalog: Path, images: Path, results: Path
     assert encodings(catalog) == before
 
 
-def test_a_finished_run_needs_neither_torch_nor_pixels(catalog: Path, images: Path, results: Path) -> None:
+def test_a_finished_run_needs_neither_torch_nor_pixels(
+    catalog: Path, images: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hvqbench.bench.plan._may_still_change", lambda state: False)  # as if it were two seconds ago
     run("coarse", images, results)
     script = (
         "import sys, hvqbench, hvqbench.data\n"
@@ -379,17 +384,49 @@ def test_wrong_arguments_say_so(
 def test_saving_is_told_against_fixed_length_at_the_same_point(catalog: Path, images: Path, results: Path) -> None:
     add_codec(catalog, "fixed-test")
     rows = run(["coarse", "fixed-test"], images, results)
-    rows["codec"] = rows["codec"].replace("fixed-test", "fixed-vq")
+    rows["codec"] = rows["codec"].replace({"fixed-test": "fixed-vq", "coarse": "mine"})
+    rows["bytes.indices"] = rows["bytes"]
     rows.loc[rows["codec"] == "fixed-vq", "bytes"] *= 2
     table = [line.split() for line in summarize(rows).splitlines()]
     assert table[0][-5:-1] == ["saved", "enc", "MP/s", "dec"]
     saved = {(line[0], line[2]): line[-4:-2] for line in table[2:]}
-    assert saved["coarse", "1"] == saved["coarse", "16"] == ["50.0", "%"]
+    assert saved["mine", "1"] == saved["mine", "16"] == ["50.0", "%"]
     assert saved["fixed-vq", "1"][-1] == "-"
     other = rows.assign(reconstruction_sha256=rows["codec"] + rows["reconstruction_sha256"])
     assert "%" not in summarize(other)  # of other pixels
-    rows.loc[rows["codec"] == "coarse", "point_name"] = "quality"
+    rows.loc[rows["codec"] == "mine", "point_name"] = "quality"
     assert "%" not in summarize(rows)
+
+
+@pytest.mark.parametrize("role", ["encoder", "judge"])
+def test_no_row_is_of_pixels_that_were_exchanged_while_it_was_made(
+    catalog: Path, images: Path, results: Path, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """Whoever reads an original checks that its pixels are those of the row's ``image_sha256``."""
+    other = np.full((7, 9, 3), 50, np.uint8)
+    if role == "encoder":  # the run takes a folder's digests as known, and is wrong
+
+        def look_at_old(*arguments: object) -> list[object]:
+            pictures = look_at(*arguments)  # type: ignore[arg-type]
+            write_image(images / "a-dark.png", other)
+            return pictures  # type: ignore[return-value]
+
+        monkeypatch.setattr("hvqbench.bench.sweep.look_at", look_at_old)
+    else:  # between encoding and judging
+        exchange = "from hvqbench.image import write_image; "
+        exchange += f"write_image(Path({str(images / 'a-dark.png')!r}), np.full((7, 9, 3), 50, np.uint8))"
+        folder = add_codec(catalog, "coarse")
+        source = ADAPTER.replace("def decode(self, data):", f"def decode(self, data):\n        {exchange}")
+        (folder / "adapter.py").write_text(source)
+    rows = run("coarse", images, results, points=[16]).set_index("image")
+    assert rows["status"].to_dict() == {"a-dark": "failed", "b-light": "ok"}
+    assert rows.loc["a-dark", "reason"].startswith(f"{role}: ")
+    assert "a-dark.png has other pixels than when the run began" in rows.loc["a-dark", "reason"]
+    monkeypatch.undo()
+    monkeypatch.setenv("HVQBENCH_CATALOG", str(catalog))
+    again = run("coarse", images, results, points=[16]).set_index("image")
+    assert again["status"].to_dict() == {"a-dark": "ok", "b-light": "ok"}
+    assert again.loc["a-dark", "image_sha256"] == image_digest(other)
 
 
 def test_a_dead_process_is_replaced(catalog: Path) -> None:
@@ -397,7 +434,8 @@ def test_a_dead_process_is_replaced(catalog: Path) -> None:
     try:
         with pytest.raises(WorkerError, match="unknown codec 'nope'"):
             process.call("nope", "cpu", b"")
-        os.kill(process._process.pid, signal.SIGSEGV)  # type: ignore[union-attr]
+        assert process.pid
+        os.kill(process.pid, signal.SIGSEGV)
         with pytest.raises(WorkerError, match="the decoder process was killed by SIGSEGV"):
             process.call("nope", "cpu", b"")
         with pytest.raises(WorkerError, match="unknown codec 'nope'"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,12 @@ from hvqbench import cli
 from hvqbench.bench import machine, read_results
 from hvqbench.bench.complexity import count_parameters, count_work
 from hvqbench.bench.machine import OtherWork, is_busy
-from hvqbench.bench.summary import exit_code, summarize_timing
 from hvqbench.bench.task import Task
 from hvqbench.bench.timing import interleave, read_timing, time_codecs
 from hvqbench.data import ImageFile
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image
+from hvqbench.report.summary import exit_code, summarize_timing
 
 ADAPTER = '''
 """Raw pixels. A point is the MB that encoding needs for a moment."""
@@ -277,18 +277,18 @@ def test_parameters_and_products_are_counted_from_outside() -> None:
 
 
 def test_who_else_is_working(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
+    spent = namedtuple("spent", kinds)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    monkeypatch.setattr("os.sysconf", lambda name: 100)
-    stat, own, clock = "cpu 1000 0 500 9000 50 0 0 0 0 0", 5.0, 100.0
-    monkeypatch.setattr(machine, "_first_line", lambda path: stat)
+    stat, own, clock = spent(10, 0, 5, 90, 0.5, 0, 0, 0, 0, 0), 5.0, 100.0
+    monkeypatch.setattr("psutil.cpu_times", lambda: stat)
     monkeypatch.setattr(machine, "cpu_seconds", lambda: own)
     monkeypatch.setattr(machine, "perf_counter", lambda: clock)
     others = OtherWork()
-    # In 10 s the machine worked for 9 s, 5 s of them in this process; idle and waiting for a disk are no work.
-    stat, own, clock = "cpu 1500 100 700 12000 150 40 20 40 0 0", 10.0, 110.0
-    assert others.cores() == pytest.approx(0.4)
-    stat = ""
     assert np.isnan(others.cores())
+    # In 10 s the machine worked for 9 s, 5 s of them in this process; idle and waiting for a disk are no work.
+    stat, own, clock = spent(15, 1, 7, 120, 1.5, 0.4, 0.2, 0.4, 3, 1), 10.0, 110.0
+    assert others.cores() == pytest.approx(0.4)
     assert not is_busy(0.5, 0.4)
     assert not is_busy(0.1, float("nan"))
     assert is_busy(0.6)

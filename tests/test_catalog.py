@@ -11,6 +11,7 @@ import pytest
 
 from hvqbench.catalog import codec_files, load_codec, load_spec
 from hvqbench.errors import HvqbenchError
+from hvqbench.listing import list_codecs
 
 ADAPTER = """
 from hvqbench.codec import Bitstream, Codec, Stream
@@ -122,6 +123,35 @@ def list_with(site: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(root)])}
     command = [sys.executable, "-m", "hvqbench", "ls", "codecs"]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=site, check=False)
+
+
+def test_listing_runs_no_program_and_says_once_that_it_imports_adapters(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HVQBENCH_CACHE", str(tmp_path / "cache"))
+    ran = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch '{ran}'\n")
+    program.chmod(0o755)
+    external = 'adapter = "command"\nsummary = "s"\npoint_name = "q"\npoints = [1]\n[options]\ninput = "png"\n'
+    external += "".join(f'{name} = "{program}"\n' for name in ("encode", "decode", "version_command"))
+    write_codec(catalog / "codecs" / "external", external, None)
+    write_codec(catalog / "codecs" / "mine")
+    write_codec(catalog / "codecs" / "broken", adapter="import no_such_module")
+    missing = (
+        ADAPTER + '\n    def files(self):\n        from pathlib import Path\n        return [Path("no/weights")]\n'
+    )
+    write_codec(catalog / "codecs" / "without-weights", adapter=missing)
+    for times in (1, 0):
+        listed = {entry["id"]: entry for entry in list_codecs()}
+        assert capsys.readouterr().err.count("listing imports its 3 adapters, code that runs with your rights") == times
+    assert listed["external"]["ready"]
+    assert listed["mine"]["ready"]
+    assert "No module named 'no_such_module'" in listed["broken"]["reason"]
+    assert "no/weights" in listed["without-weights"]["reason"]
+    assert not ran.exists()
+    assert load_codec("external").unavailable() is not None  # whoever wants to run it does run version_command
+    assert ran.exists()
 
 
 def test_an_installed_package_adds_a_codec(tmp_path: Path) -> None:

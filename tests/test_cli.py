@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from skimage.data import astronaut
 
 from hvqbench import cli
@@ -78,12 +81,32 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("kind", "known"), [("codecs", "jpeg"), ("datasets", "sample"), ("metrics", "psnr")])
 def test_ls(capsys: pytest.CaptureFixture[str], kind: str, known: str) -> None:
-    text = said(capsys, "ls", kind)
-    lines = text.splitlines()
-    assert lines[[line.split()[0] for line in lines].index(known) + 1].strip() == "ready"
+    lines = {line.split()[0]: line.split()[1] for line in said(capsys, "ls", kind).splitlines()}
+    assert lines[known] == "ready"
     entries = {entry["id"]: entry for entry in json.loads(said(capsys, "ls", kind, "--json"))}
-    assert entries[known]["ready"] is True
+    assert lines.keys() == entries.keys()
+    assert {name for name, state in lines.items() if state == "ready"} == {n for n, e in entries.items() if e["ready"]}
     assert all(entry["ready"] or entry["reason"] for entry in entries.values())
+    alone = said(capsys, "ls", kind, known)
+    assert alone.split()[:2] == [known, "ready"]
+    assert alone.count("\n") == 1
+    assert f"did you mean '{known}'" in error_of(capsys, "ls", kind, known + known[-1])
+
+
+def test_ls_filters_by_name_tag_and_what_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    def names(*arguments: str) -> list[str]:
+        return [line.split()[0] for line in said(capsys, "ls", "codecs", *arguments).splitlines()]
+
+    assert (
+        {"jpeg", "jpeg2000", "jpegxl"} <= set(names("jpeg*")) <= {name for name in names() if name.startswith("jpeg")}
+    )
+    classic = names("classic")
+    assert "vvenc" in classic
+    assert "hypervq" not in classic
+    assert set(names("classic", "hypervq")) == {*classic, "hypervq"}
+    ready = json.loads(said(capsys, "ls", "codecs", "classic", "--ready", "--json"))
+    assert ready
+    assert all(entry["ready"] for entry in ready)
 
 
 def test_ls_shows_what_cannot_run_and_hides_nothing(
@@ -94,10 +117,69 @@ def test_ls_shows_what_cannot_run_and_hides_nothing(
         folder = tmp_path / "codecs" / name
         folder.mkdir(parents=True)
         (folder / "codec.toml").write_text(toml + '\npoint_name = "q"\n' + "points = [1]\n" * (name == "lacking"))
+    reason = "cannot load 'no_such:Thing': No module named 'no_such'; install the package"
     text = said(capsys, "ls", "codecs", "--catalog", tmp_path)
-    assert "cannot run here: cannot load 'no_such:Thing': No module named 'no_such'; install the package" in text
+    assert re.search(r"^lacking +-  +s$", text, re.MULTILINE)
     assert "(no valid codec.toml)" in text
     assert "jpeg" in text
+    assert reason not in text
+    assert reason in said(capsys, "ls", "codecs", "--catalog", tmp_path, "--reasons")
+    assert reason in said(capsys, "ls", "codecs", "--catalog", tmp_path, "lacking")
+
+
+def test_every_command_is_in_one_group_of_the_help_and_its_summary_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    from hvqbench.commands.groups import GROUPS
+
+    command: Any = typer.main.get_command(cli.app)
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(command.commands)
+    text = " ".join(said(capsys, "--help").split())
+    for title in GROUPS:
+        assert f" {title}: " in text
+    for name, child in command.commands.items():
+        assert f" {name} {' '.join(child.help.split())}" in text
+    assert "..." not in text.partition("Options:")[2]
+
+
+def test_options_of_one_name_are_of_one_kind() -> None:
+    """``--metric`` is metric ids everywhere, ``--image`` names of images, and each explains itself."""
+    command: Any = typer.main.get_command(cli.app)
+    found: dict[str, set[tuple[str, bool]]] = {}
+
+    def walk(command: Any) -> None:
+        for parameter in command.params:
+            for option in parameter.opts if parameter.param_type_name == "option" else ():
+                assert getattr(parameter, "help", None), (command.name, option)
+                found.setdefault(option, set()).add((parameter.name, parameter.multiple))
+        for child in getattr(command, "commands", {}).values():
+            walk(child)
+
+    walk(command)
+    assert {multiple for _, multiple in found["--metric"]} == {True}
+    assert {multiple for _, multiple in found["--image"]} == {True}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "unexpected"),
+    [
+        ("run --codec hyp", "hypervq", "jpeg"),
+        ("run --codec jpeg,web", "jpeg,webp", "webp"),
+        ("run --codec class", "classic", "jpeg"),
+        ("bd --metric lpips-", "lpips-alex", "psnr"),
+        ("run --dataset ko", "kodak", "sample"),
+        ("report pa", "paper", "pretty"),
+        ("compare vv", "vvenc", "jpeg"),
+        ("ls metrics ms", "ms-ssim", "psnr"),
+    ],
+)
+def test_the_shell_completes_names(line: str, expected: str, unexpected: str) -> None:
+    words = ["hvqbench", *line.split()]
+    environment = os.environ | {"_HVQBENCH_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words)}
+    environment |= {"COMP_CWORD": str(len(words) - 1)}
+    script = "from hvqbench.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert expected in done.stdout.split(), done.stderr
+    assert unexpected not in done.stdout.split()
 
 
 def test_run_then_bd_then_report(tmp_path: Path, picture: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,14 @@ def test_a_given_rate_or_point_is_encoded_where_it_is_not_kept(folder: Path) -> 
     assert [(shot.point, shot.how) for shot in row[1:]] == [(40.0, "kept"), (55.0, "encoded")]
     (row,) = shots(["jpeg", "webp"], folder / "images", bpp=1.7, **options)  # type: ignore[arg-type]
     assert [shot.bpp for shot in row[1:]] == pytest.approx([1.7, 1.7], rel=0.11)
+
+
+def test_what_was_made_of_other_pixels_is_not_shown(folder: Path, tmp_path: Path) -> None:
+    """Another folder of the same name, whose first image has the second one's pixels."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "first.png").write_bytes((folder / "images" / "second.png").read_bytes())
+    (row,) = shots(["jpeg@40"], tmp_path / "images", results=folder / "results")
+    assert [shot.how for shot in row[1:]] == ["encoded"]
 
 
 def test_without_results_a_rate_has_to_be_named(folder: Path, tmp_path: Path) -> None:
@@ -148,6 +157,35 @@ def test_a_sheet_shows_captions_within_their_columns(
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
+def test_a_map_is_shown_below_each_codec_and_its_scale_below_the_original(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"results": folder / "results", "maps": ["lpips-alex", "dists"]}
+    (row,) = shots(["jpeg@10", "jpeg@80"], folder / "images", **place)  # type: ignore[arg-type]
+    assert row[0].maps == {}
+    assert list(row[1].maps) == ["lpips-alex", "dists"]
+    assert all(shot.maps["lpips-alex"].shape == (64, 96) for shot in row[1:])
+    assert row[1].maps["lpips-alex"].mean() > 2 * row[2].maps["lpips-alex"].mean()
+    assert "maps" not in row[1].record()
+    monkeypatch.setattr("hvqbench.report.sheet.DPI", 75)
+    figure = sheet_figure([row])
+    assert len(figure.axes) == 9  # three columns of a picture and two maps
+    maps = [ax.images[0] for ax in figure.axes if ax.images and ax.images[0].get_array().ndim == 2]
+    assert len(maps) == 4
+    assert len({image.get_clim() for image in maps}) == 2  # one scale for each metric, whichever codec
+    assert [t.get_text() for ax in figure.axes for t in ax.texts if "map of" in t.get_text()] == [
+        "map of LPIPS (AlexNet)",
+        "map of DISTS",
+    ]
+    figure.draw_without_rendering()
+    texts = [text.get_window_extent() for ax in figure.axes for text in ax.texts]
+    assert not any(one.overlaps(other) for n, one in enumerate(texts) for other in texts[n + 1 :])
+    command = ["compare", "jpeg@10", "--dataset", str(folder / "images"), "--results", str(folder / "results")]
+    assert _run(*command, "--map", "psnr", "--out", str(tmp_path / "a.png")) == 2
+    assert "psnr has no map: choose one of lpips-alex, lpips-vgg, dists" in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_the_command_prints_what_is_shown(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--dataset", str(folder / "images"), "--results", str(folder / "results"), "--image", "first"]
     assert _run("compare", "jpeg", "webp", *place, "--out", str(tmp_path / "sheet.png")) == 0
@@ -155,16 +193,25 @@ def test_the_command_prints_what_is_shown(folder: Path, tmp_path: Path, capsys: 
     assert [line.split()[0] for line in lines[:2]] == ["jpeg", "webp"]
     assert lines[2:] == [str(tmp_path / "sheet.png")]
     assert PillowImage.open(tmp_path / "sheet.png").width == 2148
+    assert _run("compare", "jpeg@10", "jpeg@80", *place, "--out", str(tmp_path / "sheet.png")) == 0
+    assert "more bits than jpeg, so that the pictures are not of one rate" in capsys.readouterr().err
     assert _run("compare", "jpeg", *place, "--out", str(tmp_path / "s.png"), "--json") == 0
-    (record,) = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert "not like for like" not in printed.err
+    (record,) = json.loads(printed.out)
     assert (record["codec"], record["how"]) == ("jpeg", "kept")
+    assert _run("compare", "jpeg@10,80", *place, "--out", str(tmp_path / "s.png")) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert re.search(
+        r"first: jpeg \d\.\d+ bpp is \d\.\d\d times the bits of jpeg .*; --bpp brings them nearer", warning
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["jpeg", "--image", "frist"], "has no image 'frist': did you mean 'first'"),
-        (["jpeg@high"], "'high' is no point; write it like hypervq@0.8"),
+        (["jpeg@high"], "'high' is no point; write points like hypervq@0,1.6"),
         (["jpge"], "unknown codec 'jpge'"),
         (["jpeg", "--crop", "1,2"], "--crop 1,2: write the detail as X,Y,SIDE"),
         (["jpeg", "--crop", "90,2,16"], "the detail 90,2,16 is not in images of 96x64"),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hvqbench.analysis.curves import mean_curve, saving_table, the_dataset
+from hvqbench.analysis.curves import mean_curve, the_dataset
 from hvqbench.errors import HvqbenchError
 
 
@@ -68,6 +68,16 @@ def test_a_codec_that_could_not_run_has_a_curve_without_points(results: pd.DataF
     assert (curve.points, curve.images, len(curve.bpp), len(curve.values)) == ((), (), 0, 0)
 
 
+def test_values_of_an_older_version_of_the_metric_are_in_no_mean_and_this_is_said(results: pd.DataFrame) -> None:
+    results = results.assign(metrics='{"psnr": "psnr/2"}', started="2026-02")
+    stale = results["image"] == "b"
+    results.loc[stale, ["metrics", "started"]] = ['{"psnr": "psnr/1"}', "2026-01"]
+    curve = mean_curve(results, "jpeg", "psnr")
+    assert (curve.version, curve.images) == ("psnr/2", ("a",))
+    np.testing.assert_allclose(curve.values, [11, 21, 31])
+    assert any("3 rows have an older psnr than psnr/2" in note for note in curve.notes)
+
+
 def test_images_can_be_chosen(results: pd.DataFrame) -> None:
     curve = mean_curve(results, "jpeg", "psnr", images=["b"])
     np.testing.assert_allclose(curve.bpp, [10, 20, 30])
@@ -84,35 +94,3 @@ def test_the_data_set_must_be_clear(results: pd.DataFrame) -> None:
         the_dataset(two, "clic")
     with pytest.raises(HvqbenchError, match="there are no results"):
         the_dataset(results.iloc[:0], None)
-
-
-def test_saving_is_of_totals_and_of_images_and_knows_whether_pixels_agree() -> None:
-    rows = [
-        _vq("fixed-vq", 0, "a", 100, "pa"),
-        _vq("fixed-vq", 0, "b", 300, "pb"),
-        _vq("fixed-vq", 1, "a", 100, "qa"),
-        _vq("hypervq", 0, "a", 80, "pa"),
-        _vq("hypervq", 0, "b", 270, "pb"),
-        _vq("hypervq", 1, "a", 50, "other"),
-        _vq("hypervq", 2, "a", 10, "alone"),
-        {**_vq("hypervq", 0, "c", 1, "failed"), "status": "failed"},
-        # JPEG has a point of the same number, but no indices: nothing to compare.
-        {**_vq("jpeg", 0, "a", 5, "jpeg"), "bytes.indices": np.nan},
-    ]
-    table = saving_table(pd.DataFrame(rows))
-    assert table[["codec", "point", "images"]].to_numpy().tolist() == [["hypervq", 0, 2], ["hypervq", 1, 1]]
-    first = table.iloc[0]
-    assert (first["bytes"], first["anchor_bytes"]) == (350, 400)
-    assert first["saved_percent"] == pytest.approx(12.5)
-    assert first["mean_saved_percent"] == pytest.approx((20 + 10) / 2)
-    assert table["same_pixels"].tolist() == [True, False]
-
-
-def test_saving_without_an_anchor_or_without_indices_is_empty(results: pd.DataFrame) -> None:
-    assert saving_table(results).empty
-    assert saving_table(pd.DataFrame([_vq("hypervq", 0, "a", 80, "pa")])).empty
-
-
-def _vq(codec: str, point: float, image: str, size: int, pixels: str) -> dict[str, object]:
-    row = {"codec": codec, "dataset": "toy", "point": point, "image": image, "status": "ok", "bytes": size}
-    return row | {"bytes.indices": float(size - 12), "reconstruction_sha256": pixels}

@@ -210,3 +210,95 @@ def test_a_bad_manifest_is_one_clear_line(tmp_path: Path) -> None:
     manifest.write_text('title = "x"\nfiles = [{ nam = "a.png" }]\n')
     with pytest.raises(HvqbenchError, match="'nam'"):
         read_manifest(manifest)
+
+
+GOOD = 'title = "x"\nsummary = "s"\nlicence = "l"\nimages = 1\n'
+SHA = "0" * 64
+
+
+@pytest.mark.parametrize("kind", ["files", "archives"])
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (f'name = "../../TRAVERSED.png", url = "https://e.org/x", sha256 = "{SHA}"', "must be a bare file name"),
+        (f'name = "/tmp/a.png", url = "https://e.org/x", sha256 = "{SHA}"', "must be a bare file name"),
+        (f'name = "a\\\\b.png", url = "https://e.org/x", sha256 = "{SHA}"', "must be a bare file name"),
+        (f'name = "..", url = "https://e.org/x", sha256 = "{SHA}"', "must be a bare file name"),
+        (f'name = "", url = "https://e.org/x", sha256 = "{SHA}"', "must be a bare file name"),
+        (f'name = "a.png", url = "http://e.org/x", sha256 = "{SHA}"', "must begin with https://"),
+        (f'name = "a.png", url = "file:///etc/passwd", sha256 = "{SHA}"', "must begin with https://"),
+        ('name = "a.png", url = "https://e.org/x"', "needs its sha256, 64 digits"),
+        ('name = "a.png", url = "https://e.org/x", sha256 = "7be5be79"', "needs its sha256, 64 digits"),
+        ('name = "a.png", url = 3', "must be a text, not 3"),
+    ],
+)
+def test_a_manifest_writes_and_fetches_only_what_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, source: str, problem: str
+) -> None:
+    manifest = tmp_path / "catalog" / "datasets" / "evil.toml"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(f"{GOOD}{kind} = [{{ {source} }}]\n")
+    monkeypatch.setenv("HVQBENCH_CATALOG", str(tmp_path / "catalog"))
+    monkeypatch.setattr(downloads, "fetch", lambda *_: pytest.fail("fetched"))
+    with pytest.raises(HvqbenchError, match=problem) as caught:
+        load_dataset("evil")
+    assert str(manifest) in str(caught.value)
+
+
+def test_a_manifest_of_wrong_types_or_outside_its_package_is_one_line(tmp_path: Path) -> None:
+    manifest = tmp_path / "x.toml"
+    for text, problem in (
+        (GOOD.replace("images = 1", 'images = "one"'), "images must be a whole number"),
+        (GOOD.replace('"s"', "3"), "summary must be a text"),
+        (GOOD + 'files = ["a.png"]\n', "must be tables"),
+        (GOOD + "files = 3\n", "must be tables"),
+        (GOOD + 'package = "skimage/../../.."\n', "below the module"),
+    ):
+        manifest.write_text(text)
+        with pytest.raises(HvqbenchError, match=problem):
+            read_manifest(manifest)
+
+
+def test_all_suffixes_of_what_can_be_read_count_and_others_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image as pil
+
+    kinds = {"a.png": "PNG", "b.jfif": "JPEG", "c.JPE": "JPEG", "d.jp2": "JPEG2000", "e.pbm": "PPM", "f.apng": "PNG"}
+    for name, kind in kinds.items():
+        pil.new("1" if kind == "PPM" else "RGB", (4, 4)).save(tmp_path / name, kind)
+    assert [image.name for image in load_dataset(tmp_path).images] == ["a", "b", "c", "d", "e", "f"]
+    assert all(image.read().shape == (4, 4, 3) for image in load_dataset(tmp_path).images)
+    assert capsys.readouterr().err == ""
+    for name in ("g.heic", "h.heic", "i.jxl", "j", "notes.txt", ".hidden.heic"):
+        (tmp_path / name).write_bytes(b"anything")
+    (tmp_path / "folder.tga").mkdir()
+    assert len(load_dataset(tmp_path)) == 6
+    said = capsys.readouterr().err
+    assert said == f"hvqbench: left out of {tmp_path}, no image by its suffix: 2 .heic, 1 .jxl, 1 without a suffix\n"
+
+
+def test_a_long_name_in_any_script_is_an_id(tmp_path: Path) -> None:
+    ids = set()
+    for name in ("\u5199\u771f\u30c7\u30fc\u30bf\u96c6" * 8, "f" * 255, "f" * 254 + "g"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "a.png", GREY)
+        ids.add(load_dataset(tmp_path / name).id)
+    assert len(ids) == 3
+    assert "\u5199\u771f\u30c7\u30fc\u30bf\u96c6" * 8 in ids  # 144 bytes are not too long
+    assert max(len(name.encode()) for name in ids) <= 200
+
+
+def test_an_image_is_read_as_what_it_was_or_not_at_all(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from hvqbench.codec import image_digest
+
+    write_image(tmp_path / "a.png", GREY)
+    (image,) = load_dataset(tmp_path).images
+    known = replace(image, sha256=image_digest(GREY))
+    np.testing.assert_array_equal(known.read(), GREY)
+    write_image(tmp_path / "a.png", GREY + 1)
+    assert image.read()[0, 0, 0] == 129
+    with pytest.raises(HvqbenchError, match=r"a\.png has other pixels than when the run began: .*run the same command"):
+        known.read()

@@ -100,7 +100,10 @@ def test_commands_parse(parse: Callable[[list[str]], Any], where: str, line: str
 @pytest.mark.parametrize(("where", "line"), list(commands("make")))
 def test_make_targets_exist(where: str, line: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in line.split()[1:])
+    for word in line.split()[1:]:
+        name, is_variable, _ = word.partition("=")
+        there = rf"\$\((if )?{name}\b" if is_variable else rf"^{re.escape(name)}:"
+        assert re.search(there, makefile, re.MULTILINE), word
 
 
 @pytest.mark.parametrize(
@@ -229,12 +232,13 @@ def test_flags_of_a_bd_rate() -> None:
         ("a tokenizer", "TokenizerTraining"),
         ("an index model", "IndexModelTraining"),
         ("a painter", "PainterTraining"),
+        ("a transformer", "TransformerTraining"),
     ],
 )
 def test_keys_of_a_training(title: str, kind: str) -> None:
-    from hvqbench.training import index_model, painter, tokenizer
+    from hvqbench.training import index_model, painter, tokenizer, transformer
 
-    (found,) = (getattr(m, kind) for m in (tokenizer, index_model, painter) if hasattr(m, kind))
+    (found,) = (getattr(m, kind) for m in (tokenizer, index_model, painter, transformer) if hasattr(m, kind))
     fields = dataclasses.fields(found)
     documented = table(section(page("training.md"), f"The keys of {title}'s train.toml"))
     assert documented.keys() == {field.name for field in fields}

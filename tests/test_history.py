@@ -11,9 +11,9 @@ import pytest
 
 from hvqbench import cli
 from hvqbench.analysis.baseline import Baseline
-from hvqbench.analysis.history import COLUMNS, history_table, history_text
 from hvqbench.bench.store import Store
 from hvqbench.errors import HvqbenchError
+from hvqbench.report.history import COLUMNS, history_table, history_text
 
 IMAGES = [f"image{number}" for number in range(6)]
 

@@ -151,7 +151,7 @@ def test_tables_hold_bd_rates_with_intervals_points_with_commands_and_problems(
     text = write(rows)
     page = Reader(text)
     (bd,) = [row for row in page.rows if row.startswith(" hypervq −")]
-    assert re.search(r"−\d+\.\d % −\d+\.\d to −\d+\.\d$", bd), bd
+    assert re.search(r"−\d+\.\d \[−\d+\.\d, −\d+\.\d\]$", bd), bd
     assert "unavailable 1" in page.says
     assert "no <b>binary</b>: install VTM" in page.says  # as text, not as markup
     assert "decoder disagrees" in page.says
@@ -160,6 +160,98 @@ def test_tables_hold_bd_rates_with_intervals_points_with_commands_and_problems(
     assert "hvqbench run --codec hypervq" in copied  # as it was given
     assert "rows without result 2" in page.says
     assert {a["aria-sort"] for a in page.all("th") if "aria-sort" in a} == set()  # until a head is clicked
+
+
+def _curves(**shares: float) -> list[dict[str, Any]]:
+    """Codecs that agree in LPIPS but for the rate they need, of which each has its share; PSNR follows the rate."""
+    rows = []
+    for codec, share in shares.items():
+        for point, image in itertools.product(range(4), "abcdef"):
+            size = share * (200 + 100 * point) + ord(image)
+            values = {"lpips-alex": 0.5 - 0.1 * point - ord(image) / 5000, "psnr": 20 + size / 100}
+            rows.append(_row(codec.replace("_", "-"), point, image, size, **values))
+    return rows
+
+
+def _finding(text: str) -> str:
+    found = re.search(r'<p class="finding"[^>]*>(.*?)</p>', text, re.DOTALL)
+    return " ".join(re.sub("<.*?>", "", found[1]).replace("\u00a0", " ").split()) if found else ""
+
+
+def test_it_begins_with_who_needs_fewer_bits_than_the_classic_codec_that_is_hardest_to_beat(
+    write: Callable[..., str],
+) -> None:
+    rows = _curves(jpeg=4, vvenc=2, hypervq=1, huffman_vq=1.5)
+    assert "PSNR" not in _finding(write(rows))
+    for row in rows:
+        row["psnr"] -= 3 * (row["codec"] == "hypervq")
+    text = write(rows)
+    said = _finding(text)
+    found = re.match(
+        r"hypervq needs (\d+) % fewer bits than vvenc at equal LPIPS on these images; vvenc keeps more PSNR, "
+        r"3\.0 dB at equal rate\. BD-rate of the mean curves over 6 images of toy: −([\d.]+) %; "
+        r"95 % interval −[\d.]+ to −[\d.]+ %; the curves share 100 % of their quality range\.$",
+        said,
+    )
+    assert found, said
+    assert abs(float(found[1]) - float(found[2])) < 0.6
+    assert 35 < float(found[2]) < 50
+    assert data_of(text)["opens"] == {"toy": "lpips-alex"}
+
+
+def test_who_needs_more_bits_is_said_as_well(write: Callable[..., str]) -> None:
+    assert re.match(r"hypervq needs \d+ % more bits than vvenc", _finding(write(_curves(vvenc=1, hypervq=2))))
+    same = _curves(vvenc=1, hypervq=1)
+    for number, row in enumerate(same):
+        row["bytes"] += 3 * (-1) ** number
+        row["bpp"] = row["bytes"] / 1000
+    assert _finding(write(same)).startswith("hypervq and vvenc need about the same bits at equal LPIPS")
+
+
+def test_where_no_qualities_meet_the_rates_may(write: Callable[..., str]) -> None:
+    rows = _curves(vvenc=1, hypervq=1.2)
+    for row in rows:
+        row["lpips-alex"] -= 0.6 * (row["codec"] == "hypervq")
+    said = _finding(write(rows))
+    assert said.startswith("hypervq has a better LPIPS than vvenc at equal rate, by 0.5")
+    assert "so there is no BD-rate" in said
+    assert _finding(write([row for row in rows if row["point"] == 0])) == ""
+
+
+def test_a_codec_looks_the_same_on_the_page_and_in_the_figures(write: Callable[..., str]) -> None:
+    from hvqbench.report.html.marks import SHAPES
+    from hvqbench.report.style import MARKERS, classic_codecs, looks
+
+    rows = _curves(jpeg=4, vvenc=2, hypervq=1, huffman_vq=1.5)
+    order = list(dict.fromkeys(row["codec"] for row in rows))
+    shown = data_of(write(rows))["codecs"]
+    for codec, look in looks(order, classic_codecs(order)).items():
+        assert shown[codec]["colour"] == ("ink" if look.colour == "#000000" else look.colour)
+        assert shown[codec]["shape"] == SHAPES[MARKERS.index(look.marker)]
+    assert [codec for codec in shown if shown[codec]["kind"]] == ["jpeg", "vvenc"]
+
+
+def test_the_room_opens_on_the_median_case() -> None:
+    from hvqbench.report.html.finding import Finding
+    from hvqbench.report.html.opening import median_case
+    from hvqbench.report.html.room import Wanted
+
+    def item(codec: str, point: float, image: str, bpp: float, quality: float | None) -> Wanted:
+        return Wanted(image, codec, point, {"bpp": bpp, "lpips-alex": quality})
+
+    finding = Finding("", "", "new", "old", "lpips-alex")
+    gains = {"best": 0.3, "fair": 0.2, "even": 0.1, "bad": 0.0, "worst": -0.4}
+    wanted = [item("new", 1, image, 0.1, 0.5 - gain) for image, gain in gains.items()]
+    wanted += [item("new", 2, image, 9.0, 0.0) for image in gains]
+    wanted += [item("old", 7, image, 0.11, 0.5) for image in gains] + [
+        item("old", 8, image, 0.9, 0.1) for image in gains
+    ]
+    opening = median_case(wanted, finding, "LPIPS")
+    assert opening
+    assert (opening.image, opening.codec, opening.point, opening.rival) == ("even", "new", 1, "old")
+    assert "the median of 5 images" in opening.says
+    assert median_case([item("new", 1, "a", 0.1, None)], finding, "LPIPS") is None
+    assert median_case(wanted[:5], finding, "LPIPS") is None
 
 
 def test_no_result_says_how_to_get_one(write: Callable[..., str]) -> None:
@@ -179,7 +271,7 @@ def test_failed_rows_alone_say_that_there_is_no_curve(write: Callable[..., str])
 
 def test_one_point_has_no_bd_rate_and_says_so(rows: list[dict[str, Any]], write: Callable[..., str]) -> None:
     text = write([row for row in rows if row["point"] == 0])
-    assert "No number in any metric, too few points: hypervq" in Reader(text).says
+    assert "Without a number: hypervq (too_few_points: " in Reader(text).says
     assert [len(curve["bpp"]) for curve in data_of(text)["datasets"]["toy"]["psnr"]] == [1, 1]
 
 
@@ -190,7 +282,7 @@ def test_a_codec_without_overlap_says_so(rows: list[dict[str, Any]], write: Call
             row["psnr"] += 20
     page = Reader(write(rows))
     (bd,) = [row for row in page.rows if row.startswith(" hypervq no overlap")]
-    assert "%" in bd  # of the other metric
+    assert "−38.5 [" in bd  # of the other metric
 
 
 def test_published_curves_are_dotted_and_an_unknown_one_is_said(
@@ -259,6 +351,21 @@ def test_pictures_are_those_that_were_measured(store: Path, whole: tuple[Room, B
     for path in (store / "_streams").rglob("*.bin"):
         assert path.is_file()
     assert make_room(results, "sample", ["psnr"], tmp_path, again).decodes == room.decodes  # from the cache
+
+
+def test_the_median_image_is_in_a_room_that_is_too_small_for_all(store: Path, whole: tuple[Room, Blobs]) -> None:
+    from hvqbench.report.html.finding import Finding
+
+    results = hvqbench.read_results(store)
+    finding = Finding("", "", "webp", "jpeg", "psnr")
+    full = make_room(results, "sample", ["psnr"], store, Blobs(8_000_000), finding)
+    assert full.opening
+    assert full.opening["image"] in {image["name"] for image in full.images}
+    small = make_room(results, "sample", ["psnr"], store, Blobs(whole[1].size * 3 // 4), finding)
+    assert small.opening == full.opening
+    assert len(small.images) < 3
+    absent = Finding("", "", "webp", "vvenc", "psnr")
+    assert make_room(results, "sample", ["psnr"], store, Blobs(8_000_000), absent).opening is None
 
 
 def test_what_does_not_fit_is_left_out_and_said(

@@ -103,7 +103,8 @@ def test_it_fits_every_width_and_both_themes(browser: Browser, report: Path, tmp
         tab.page.emulate_media(color_scheme=scheme)
         tab.page.wait_for_timeout(400)
         assert tab.curves() == 3
-        assert {(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2), (0x00, 0x9E, 0x73)} <= tab.colours("#chart")
+        ink = (0x15, 0x18, 0x1C) if scheme == "light" else (0xE9, 0xEB, 0xEE)
+        assert {ink, (0xE6, 0x9F, 0x00), (0x56, 0xB4, 0xE9)} <= tab.colours("#chart")
         tab.page.screenshot(path=tmp_path / f"report-{width}-{scheme}.png", full_page=True)
         shown = np.asarray(Image.open(tmp_path / f"report-{width}-{scheme}.png").convert("L"))
         assert (shown[-1, -1] < 40) == (scheme == "dark")
@@ -126,9 +127,9 @@ def test_a_click_in_the_legend_hides_a_curve(tab: Tab) -> None:
 
 def test_metric_zoom_and_hover(tab: Tab) -> None:
     axes = "[...document.querySelectorAll('#chart svg .role-axis-title text')].map(t => t.textContent).join()"
-    assert "PSNR" in tab.page.evaluate(axes)
-    tab.page.get_by_role("button", name="ms-ssim", exact=True).click()
-    tab.page.wait_for_function(f"({axes}).includes('MS-SSIM')")
+    assert "MS-SSIM" in tab.page.evaluate(axes)  # the page opens on what is nearest to an eye
+    tab.page.get_by_role("button", name="psnr", exact=True).click()
+    tab.page.wait_for_function(f"({axes}).includes('PSNR')")
     before = tab.page.locator("#chart svg .role-axis-label").first.text_content()
     tab.page.get_by_role("button", name="Zoom in", exact=True).click()
     tab.page.wait_for_timeout(300)
@@ -166,6 +167,16 @@ def test_tables_sort_both_ways(tab: Tab) -> None:
     head.locator("button").press("Enter")
     assert head.get_attribute("aria-sort") == "descending"
     assert tab.page.evaluate(rates) == sorted(values, reverse=True)
+
+
+def test_the_room_opens_on_the_case_that_the_page_names(tab: Tab) -> None:
+    opening = tab.page.evaluate("roomNow().opening")
+    assert opening["says"] in tab.page.locator("#pictures").inner_text()
+    assert tab.page.locator("#image").input_value() == opening["image"]
+    shown = tab.page.evaluate("room.slots.map(slot => slot.codec)")
+    assert shown == [opening["codec"], opening["rival"], ""]
+    assert tab.page.evaluate("decodeIn(room.slots[0]).point") == opening["point"]
+    assert opening["codec"] in tab.page.locator(".finding").inner_text()
 
 
 def test_the_divider_moves_by_mouse_and_by_keyboard(tab: Tab) -> None:

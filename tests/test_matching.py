@@ -139,6 +139,13 @@ def test_reasons_are_told_once_below_the_table() -> None:
     assert "mean of" not in text
 
 
+def test_a_mean_says_of_how_many_images_and_how_many_of_these_missed() -> None:
+    made = {"point_name": "q", "point": 1.0, "bytes": 10, "bpp": 1.0, "psnr": 30.0}
+    own = [Match("a", image, "bpp=1", status, **made) for image, status in zip("xyz", ("ok", "missed", "ok"))]  # type: ignore[arg-type]  # noqa: B905
+    text = as_table([*own, Match("a", "w", "bpp=1", "failed", "too little")], Target("bpp", 1))
+    assert re.search(r"^a +mean of 3 +10 +1\.0000 +30\.00 +1 missed, of 4$", text, re.MULTILINE)
+
+
 def test_no_infinity_in_json(tmp_path: Path) -> None:
     write_image(tmp_path / "plain.png", np.full((16, 16, 3), 128, np.uint8))
     (found,) = run(["jpeg"], "psnr=60", tmp_path / "plain.png", tmp_path / "out")
@@ -159,12 +166,12 @@ def matched(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[obj
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], images: Path, tmp_path: Path) -> None:
-    options = ["--codec", "jpeg,webp", "--image", images / "first.png", "--out", tmp_path / "out"]
-    code, text, _ = matched(capsys, "--metric", "psnr=32", *options)
+    options = ["--codec", "jpeg,webp", "--dataset", images / "first.png", "--out", tmp_path / "out"]
+    code, text, _ = matched(capsys, "--quality", "psnr=32", *options)
     assert code == 0
     assert text.splitlines()[0].split() == ["codec", "image", "point", "bytes", "bpp", "psnr", "status"]
     assert str(tmp_path / "out" / TABLE) in text
-    code, text, _ = matched(capsys, "--metric", "bpp=0.25", *options, "--json")
+    code, text, _ = matched(capsys, "--bpp", "0.25", *options, "--json")
     assert code == 1
     assert [record["status"] for record in json.loads(text)] == ["failed", "ok"]
 
@@ -172,11 +179,12 @@ def test_the_command(capsys: pytest.CaptureFixture[str], images: Path, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metric", "bpp=1", "--codec", "jpeg"], "either --dataset or --image"),
-        (["--metric", "bpp=1", "--codec", "jpeg", "--dataset", "sample", "--image", "x.png"], "either --dataset or"),
-        (["--metric", "bpp", "--codec", "jpeg", "--dataset", "sample"], "'bpp' is no target"),
-        (["--metric", "bpp=1", "--codec", "jpg", "--dataset", "sample"], "unknown codec 'jpg'"),
-        (["--metric", "bpp=1", "--codec", "jpeg", "--image", "/no/such.png"], "no folder or image /no/such.png"),
+        (["--codec", "jpeg", "--dataset", "sample"], "--bpp 0.1, or --quality lpips-alex=0.2"),
+        (["--bpp", "1", "--quality", "psnr=30", "--codec", "jpeg", "--dataset", "sample"], "give one of them"),
+        (["--bpp", "1", "--codec", "jpeg", "--dataset", "sample", "--image", "cofee"], "did you mean 'coffee'"),
+        (["--quality", "bpp", "--codec", "jpeg", "--dataset", "sample"], "'bpp' is no target"),
+        (["--bpp", "1", "--codec", "jpg", "--dataset", "sample"], "unknown codec 'jpg'"),
+        (["--bpp", "1", "--codec", "jpeg", "--dataset", "/no/such.png"], "no folder or image /no/such.png"),
     ],
 )
 def test_a_wrong_command_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

@@ -32,8 +32,8 @@ def test_the_registry_loads_nothing_heavy() -> None:
     assert metric_ids()[:6] == ["psnr", "ms-ssim", "ssimulacra2", "lpips-alex", "lpips-vgg", "dists"]
     script = """
         import sys
-        from hvqbench.metrics import metric_ids, metric_info
-        assert all(metric_info(name).unavailable() is None for name in metric_ids())
+        from hvqbench.metrics import EXTRAS, metric_ids, metric_info
+        assert all(metric_info(name).unavailable() is None for name in metric_ids() if name not in EXTRAS)
         heavy = {"torch", "torchvision", "lpips", "DISTS_pytorch", "pytorch_msssim", "torch_fidelity", "ssimulacra2"}
         heavy = (heavy | {"PIL", "scipy", "pyiqa"}) & set(sys.modules)
         assert not heavy, heavy
@@ -248,3 +248,43 @@ def test_torchvision_of_another_build_is_mended(tmp_path: Path) -> None:
         assert import_torchvision().__file__.startswith(sys.argv[1])
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], check=True)
+
+
+def _dists_in_float64(original: np.ndarray, decoded: np.ndarray) -> float:
+    """Equations 5 to 7 of the paper, as they stand, in float64, on whole layers."""
+    network = dists_network().double()
+    mean, deviation = network.mean.double(), network.std.double()
+
+    def layers(image: np.ndarray) -> list[torch.Tensor]:
+        x = torch.tensor(image).permute(2, 0, 1)[None].double() / 255
+        found = [x]
+        h = (x - mean) / deviation
+        for stage in (network.stage1, network.stage2, network.stage3, network.stage4, network.stage5):
+            h = stage(h)
+            found.append(h)
+        return found
+
+    total = network.alpha.sum() + network.beta.sum()
+    weights = [(w / total).split(network.chns, dim=1) for w in (network.alpha, network.beta)]
+    score = 1.0
+    for x, y, alpha, beta in zip(layers(original), layers(decoded), *weights, strict=True):
+        mx, my = x.mean((2, 3), keepdim=True), y.mean((2, 3), keepdim=True)
+        vx, vy = ((x - mx) ** 2).mean((2, 3), keepdim=True), ((y - my) ** 2).mean((2, 3), keepdim=True)
+        covariance = ((x - mx) * (y - my)).mean((2, 3), keepdim=True)
+        score -= float((alpha * (2 * mx * my + 1e-6) / (mx**2 + my**2 + 1e-6)).sum())
+        score -= float((beta * (2 * covariance + 1e-6) / (vx + vy + 1e-6)).sum())
+    return score
+
+
+def test_dists_is_exact_where_nothing_changes_along_an_image(backbones: None) -> None:
+    """The package says 0.066 of two equal plain images: E[xy] - E[x] E[y] in float32 is rounding error there."""
+    metric = load_metric("dists")
+    plain = {value: np.full((64, 80, 3), value, np.uint8) for value in (0, 100, 101, 128, 255)}
+    page = plain[255].copy()
+    page[40:44, 20:60] = 0
+    for image in (*plain.values(), page):
+        assert metric(image, image) == 0
+    spotted = page.copy()
+    spotted[10:18, 60:68] = 200
+    for pair in ((plain[100], plain[101]), (page, spotted)):
+        assert metric(*pair) == pytest.approx(_dists_in_float64(*pair), abs=2e-6)

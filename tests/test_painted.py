@@ -45,6 +45,31 @@ def test_each_grid_takes_the_nearest_entry_to_its_target(kind: str) -> None:
     assert torch.allclose(walk.finish(), made.compose(entries), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", SHAPES)
+@torch.no_grad()
+def test_tiles_are_as_in_the_whole(kind: str) -> None:
+    made = tokenizer(SHAPES[kind])
+    factor, reach = made.factor, made.reach
+    side = 2 * reach + 3
+    for module in (made.encoder, made.decoder):
+        for parameter in module.parameters():
+            parameter.mul_(1.7)  # far influence would be lost in rounding else
+    image = torch.rand(1, 3, factor * 2, factor * side) * 2 - 1
+    maps = made.quantize(made.encode(image))
+    painted = made.decode(maps)
+    for first, last in ((0, reach + 1), (reach + 1, side)):  # two tiles, each seen with what surrounds it
+        low, high = max(0, first - reach), min(side, last + reach)
+        kept = slice(factor * (first - low), factor * (last - low))
+        scales = [factor // spec.factor for spec in made.grids]
+        seen = [part[..., scale * low : scale * high] for part, scale in zip(maps, scales, strict=True)]
+        again = made.decode(seen)[..., kept]
+        assert torch.allclose(again, painted[..., factor * first : factor * last], atol=1e-4)
+        latent = made.encode(image[..., factor * low : factor * high])
+        inner = slice(factor // 8 * (first - low), factor // 8 * (last - low))
+        whole = made.encode(image)[..., factor // 8 * first : factor // 8 * last]
+        assert torch.allclose(latent[..., inner], whole, atol=1e-4)
+
+
 @torch.no_grad()
 def test_residual_stages_code_what_is_left() -> None:
     made = tokenizer(SHAPES["residual"])
@@ -102,7 +127,7 @@ def test_grids_that_make_no_sense(grids: tuple[int, ...], reason: str) -> None:
 @pytest.mark.parametrize("kind", ["single", "residual", "pyramid"])
 def test_gradient_passes_straight_through_each_level_once(kind: str) -> None:
     made = tokenizer(SHAPES[kind])
-    grids = Grids(made, decay=0.9)
+    grids = Grids(made, memory=25)
     grids.ready = [True] * len(grids.ready)
     latent = torch.randn(2, 32, 8, 8)
     part = grids.quantize(latent, [None] * len(grids.ready), learn=False)
@@ -125,7 +150,7 @@ def test_gradient_passes_straight_through_each_level_once(kind: str) -> None:
 
 def test_codebooks_learn_from_what_is_sent_only() -> None:
     made = tokenizer(SHAPES["pyramid"])
-    grids = Grids(made, decay=0.5)
+    grids = Grids(made, memory=2)
     grids.ready = [True] * 3
     for trainer in grids.codebooks:
         trainer.adopt(per_batch=64)

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image as PillowImage
 
 import hvqbench
-from hvqbench.bench.summary import summarize
 from hvqbench.catalog import codec_files, load_spec, read_spec
 from hvqbench.errors import HvqbenchError
 from hvqbench.protocol import FLAGS, Needs, Protocol, published_flags
 from hvqbench.report import make_report
+from hvqbench.report.summary import summarize
 from hvqbench.report.tables import points_table, protocol_notes
 
 TOML = 'adapter = "pillow"\nsummary = "mine"\npoint_name = "q"\npoints = [1, 2.5]\n'

@@ -89,6 +89,13 @@ def store(tmp_path: Path) -> Path:
         ("dc-vic-oasis", "kodak", "lpips-alex", 0.053731282552083336, 0.12901702399055162),
         ("diffeic", "kodak", "psnr", 0.0200839572482638, 19.57),
         ("vtm@diffeic", "clic2020-diffeic", "ms-ssim", 0.0194961056654822, 0.8383),
+        ("aeic-me", "clic2020-test", "psnr", 0.00463279, 22.3012),
+        ("aeic-me", "kodak", "lpips-alex", 0.0376006, 0.1427),
+        ("aeic-se", "kodak", "dists", 0.037018, 0.08149),
+        ("afp-gic", "clic2020-test", "fid-unknown", 0.0390948773159537, 8.189605410618015),
+        ("afp-gic", "div2k-valid", "dists", 0.1760304927873865, 0.0524983233213424),
+        ("ef-lic", "kodak", "lpips-vgg", 0.0713, 0.2138),
+        ("control-gic@eflic", "clic2020-eflic", "dists", 0.0464, 0.1614),
     ],
 )
 def test_values_are_those_of_the_source(codec: str, dataset: str, metric: str, bpp: float, value: float) -> None:
@@ -126,10 +133,10 @@ def test_compressai_files_are_shipped_whole(data_root: Path, folder: str, datase
 def test_every_file_has_its_source_and_is_small() -> None:
     files = sorted((ROOT / "reports" / "curves").glob("*.csv"))
     documented = (ROOT / "docs" / "curves.md").read_text(encoding="utf-8")
-    assert len(files) >= 11
+    assert len(files) >= 14
     for path in files:
         points = read_points(path)
-        assert path.stat().st_size < 100_000, path.name
+        assert path.stat().st_size < 128_000, path.name
         assert all(point.commit for point in points), path.name
         assert f"| `{path.name}` |" in documented
 
@@ -140,7 +147,30 @@ def test_what_is_not_comparable_has_its_own_id() -> None:
     assert not {p.dataset for p in points if "results.xlsx" in p.source} & {"clic2020-test", "tecnick"}
     assert "ms-ssim" not in {p.metric for p in points if p.codec == "stablecodec"}
     assert {p.metric for p in points if p.metric.startswith("fid")} >= {"fid-256", "fid-256-tf", "fid-unknown"}
-    assert {p.codec for p in points if p.metric == "fid-256"} == {"msillm", "msillm-nogan", "stablecodec"}
+    assert {p.codec for p in points if p.metric == "fid-256"} == {
+        "aeic-me",
+        "aeic-se",
+        "msillm",
+        "msillm-nogan",
+        "stablecodec",
+    }
+
+
+def test_counts_of_the_files_of_november_2026() -> None:
+    files = {name: read_points(ROOT / "reports" / "curves" / f"{name}.csv") for name in ("aeic", "afp-gic", "ef-lic")}
+    assert {name: len(points) for name, points in files.items()} == {"aeic": 160, "afp-gic": 70, "ef-lic": 787}
+    blocks = {(point.codec, point.dataset) for points in files.values() for point in points}
+    assert len(blocks) == 49
+    assert {point.dataset for point in files["ef-lic"]} == {"kodak", "div2k-valid", "clic2020-eflic", "tecnick-eflic"}
+    assert {point.metric for point in files["ef-lic"]} == {"lpips-vgg", "dists"}
+    assert {point.protocol.partition(":")[0] for point in files["aeic"]} == {"estimated"}
+
+
+def test_a_figure_agrees_with_what_the_authors_of_a_curve_published() -> None:
+    own, read_off = (published_curve(codec, "dists", "kodak") for codec in ("msillm", "msillm@eflic"))
+    shared = [value for value in own.values if read_off.values.min() <= value <= read_off.values.max()]
+    assert len(shared) >= 3
+    assert all(np.abs(read_off.values - value).min() < 2e-4 for value in shared)
 
 
 # The format

@@ -17,7 +17,7 @@ from hvqbench import cli, load_codec, load_metric, single
 from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, Stream
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image
-from hvqbench.rate_control import CLOSE, ENCODES, LARGEST_L, Target, UnreachableError, find_point
+from hvqbench.rate_control import CLOSE, ENCODES, LARGEST_WEIGHT, Target, UnreachableError, find_point
 
 PHOTO: Image = np.ascontiguousarray(photographs.astronaut()[:160, 160:320])
 PIXELS = PHOTO.shape[0] * PHOTO.shape[1]
@@ -33,7 +33,8 @@ class Steps(Codec):
         point_name: str = "L",
         options: dict | None = None,
     ) -> None:
-        super().__init__(CodecSpec("steps", "", "", points, point_name, Path(), options or {}))
+        options = {"point_range": (0, math.inf)} if point_name == "L" else options or {}
+        super().__init__(CodecSpec("steps", "", "", points, point_name, Path(), options))
         self.size = size
         self.encoded: list[float] = []
         self.decoded = 0
@@ -110,7 +111,7 @@ def test_a_rate_out_of_range(size: int) -> None:
         find_point(codec, PHOTO, Target("bpp", bpp(size)))
     assert f"from {bpp(312):.4g} (L " in str(caught.value)
     assert f"to {bpp(rugged(0)):.4g} (L 0)" in str(caught.value)
-    assert LARGEST_L in codec.encoded
+    assert LARGEST_WEIGHT in codec.encoded
 
 
 def test_a_codec_with_one_rate() -> None:
@@ -277,6 +278,17 @@ def test_compress_tells_a_miss(capsys: pytest.CaptureFixture[str], photo: Path) 
     assert (float(told[2]), told[3]) == (pytest.approx(100 * abs(miss), abs=0.1), "above" if miss > 0 else "below")
 
 
+def test_compress_spends_all_that_it_can_where_more_bits_are_allowed(
+    capsys: pytest.CaptureFixture[str], photo: Path
+) -> None:
+    out, best = photo.with_name("out.jpg"), photo.with_name("best.jpg")
+    code, said, problem = call(capsys, photo, out, "--codec", "jpeg", "--bpp", "20")
+    assert (code, problem) == (0, "")
+    assert "the most that it spends on this image, which is below 20 bpp" in said
+    call(capsys, photo, best, "--codec", "jpeg", "--point", "100")
+    assert out.read_bytes() == best.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -334,7 +346,7 @@ def vq_codec(vq_catalog: Path) -> Callable[[str], Codec]:
 def test_rates_of_a_vq_codec(vq_codec: Callable[[str], Codec], name: str, shares: tuple[float, ...]) -> None:
     codec = vq_codec(name)
     image = np.ascontiguousarray(photographs.astronaut())
-    ends = [8 * len(codec.encode(image, weight).data) / image[..., 0].size for weight in (LARGEST_L, 0.0)]
+    ends = [8 * len(codec.encode(image, weight).data) / image[..., 0].size for weight in (LARGEST_WEIGHT, 0.0)]
     assert ends[0] < 0.9 * ends[1]
     for share in shares:
         wanted = ends[0] + share * (ends[1] - ends[0])
@@ -354,7 +366,6 @@ def test_lambda_is_the_point_of_a_vq_codec(capsys: pytest.CaptureFixture[str], v
         assert code == 0
         assert "L 0.05)" in said
     assert streams["lambda"].read_bytes() == streams["point"].read_bytes()
-    assert (
-        "is always"
-        in call(capsys, photo, photo.with_name("x"), "--codec", folder.with_name("tiny-fixed"), "--bpp", "1")[2]
-    )
+    fixed = [photo, photo.with_name("x"), "--codec", folder.with_name("tiny-fixed"), "--bpp"]
+    assert "is always" in call(capsys, *fixed, "0.001")[2]
+    assert "the most that it spends" in call(capsys, *fixed, "1")[1]

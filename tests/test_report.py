@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.files import file_name, image_file_name
 from hvqbench.metrics import metric_info
 from hvqbench.report import ReportFiles, ReportSpec, make_report
-from hvqbench.report.figures import file_name
-from hvqbench.report.style import image_file_name
 
 QUICK = ReportSpec(formats=("svg",))
 """For tests of text: two other formats take most of a report's time."""
@@ -139,7 +138,7 @@ def test_images_that_a_curve_leaves_out_are_said(results: pd.DataFrame, tmp_path
 def test_no_results_and_unknown_anchors_are_one_line(results: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(HvqbenchError, match="no results to report: run `hvqbench run` first"):
         make_report(results.iloc[:0], tmp_path)
-    with pytest.raises(HvqbenchError, match=r"no anchor 'nope'.*fixed-vq"):
+    with pytest.raises(HvqbenchError, match=r"no codec 'nope'.*fixed-vq"):
         make_report(results, tmp_path, anchor="nope")
     blocked = tmp_path / "file"
     blocked.write_text("")

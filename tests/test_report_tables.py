@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hvqbench.analysis.savings import architectures
 from hvqbench.report import make_report
 from hvqbench.report.latex import latex
 from hvqbench.report.scope import Scope, Source
-from hvqbench.report.sections import architectures, bd_rate, saving
+from hvqbench.report.sections import bd_rate, saving
 from hvqbench.report.spec import FigureSpec, ReportSpec, Selection, TableSpec
-from hvqbench.report.table import BEST, SECOND, Cell, Table, markdown, plain_table, ranked, text_of
+from hvqbench.report.table import BEST, SECOND, Cell, Column, Heading, Table, markdown, plain_table, ranked, text_of
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,9 @@ def test_bd_rates_have_intervals_ranks_and_reasons(results: pd.DataFrame) -> Non
     assert table.headers == ("codec", "psnr ↓")
     cells = {row[0].text: row[1] for row in table.cells}
     assert cells.keys() == {"b", "c"}
-    assert cells["b"].text.startswith("−20.0 [−")
+    assert cells["b"].whole.startswith("−20.0 [−")
+    assert cells["b"].kind == "better"
+    assert (cells["b"].text, cells["b"].value) == ("−20.0", pytest.approx(-20, abs=0.05))
     assert (cells["b"].rank, cells["c"].rank) == (BEST, SECOND)
     assert table.outro == (
         "Without a number: d (`no_overlap`: the quality ranges do not overlap).",
@@ -73,7 +76,7 @@ def test_each_anchor_has_its_table(results: pd.DataFrame) -> None:
     assert [table.name for table in bd(results, "a", "c")] == ["bd-rate-a", "bd-rate-c"]
     source = Source(results)
     list(bd_rate(TableSpec(kind="bd-rate"), Scope(source, Selection(anchors=("a", "vtm")))))
-    assert list(source.missing) == ["anchor vtm: no results; `hvqbench run --codec vtm` makes them"]
+    assert list(source.missing) == ["anchor vtm: no results; `hvqbench run --codec vtm --dataset toy` makes them"]
 
 
 def test_ranks_are_within_groups_and_none_where_nothing_is_compared() -> None:
@@ -90,12 +93,13 @@ def test_numbers_for_readers(value: object, decimals: int | None, text: str) -> 
 
 
 def test_vq_codecs_are_grouped_by_their_tokenizer() -> None:
-    found = architectures(["hypervq", "huffman-vq", "hypervq-large", "jpeg", "mine"])
+    found = architectures(["fixed-vq", "hypervq", "huffman-vq", "fixed-vq-large", "hypervq-large", "jpeg", "mine"])
     assert found == {
         "f16-k1024": ("fixed-vq", ["hypervq", "huffman-vq"]),
         "f16-k16384": ("fixed-vq-large", ["hypervq-large"]),
         "": ("fixed-vq", ["mine"]),
     }
+    assert architectures(["hypervq", "hypervq-large", "fixed-vq-f8"]) == {}
 
 
 def test_savings_are_against_the_fixed_length_of_the_same_tokenizer() -> None:
@@ -157,9 +161,12 @@ def test_an_ablation_is_read_from_its_file(results: pd.DataFrame, tmp_path: Path
 
 
 NASTY = Table(
-    "nasty", "50 % of #1 & _more_ {x}", "", pd.DataFrame(), ("co_dec ↑", "λ"),
-    ((Cell("a_b", BEST), Cell("−1.5 [−2, 3]", SECOND, ("flag",))), (Cell("~^\\"), Cell("–")), (Cell("$"), Cell("–"))),
-    (False, True), {"flag": "less than 50% & so_on"}, ("Without a number: x_y (`z`: 1 % of it).",),
+    "nasty", "50 % of #1 & _more_ {x}", "", pd.DataFrame(), (Column("codec", "co_dec ↑"), Column("l", "λ", True)),
+    (
+        (Cell("a_b", BEST), Cell("−1.5", SECOND, ("flag",), detail="[−2, 3]")),
+        (Cell("~^\\"), Cell("–")), (Cell("$"), Cell("–")),
+    ),
+    {"flag": "less than 50% & so_on"}, ("Without a number: x_y (`z`: 1 % of it).",),
 )  # fmt: skip
 
 
@@ -173,7 +180,7 @@ def test_latex_is_booktabs_with_best_bold_and_flags_below() -> None:
 
 def test_what_all_rows_say_is_said_in_the_caption() -> None:
     frame = pd.DataFrame({"dataset": ["toy"] * 3, "codec": list("abc"), "v": [1.0, 2.0, 3.0]})
-    text = latex(plain_table("t", "Title", "", frame, {}, {}))
+    text = latex(plain_table("t", "Title", "", frame, {}))
     assert "\\caption{Title. All: dataset toy}" in text
     assert "dataset &" not in text
 
@@ -182,7 +189,11 @@ def test_latex_compiles(results: pd.DataFrame, tmp_path: Path) -> None:
     if not (engine := shutil.which("tectonic") or shutil.which("pdflatex")):
         pytest.skip("neither tectonic nor pdflatex is here: install texlive-latex-recommended")
     many = pd.DataFrame({"codec": [f"c_{i}" for i in range(60)], "x": np.arange(60.0)})
-    tables = [*bd(results, "a"), NASTY, plain_table("long", "Long", "", many, {"x": 2}, {}, best={"x": True})]
+    tables = [
+        *bd(results, "a"),
+        NASTY,
+        plain_table("long", "Long", "", many, {"x": Heading(decimals=2)}, best={"x": True}),
+    ]
     for table in tables:
         (tmp_path / f"{table.name}.tex").write_text(latex(table))
     inputs = "\n".join(f"\\input{{{table.name}}}" for table in tables)

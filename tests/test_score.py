@@ -17,10 +17,10 @@ from hvqbench import cli
 from hvqbench.analysis import bd_rate, mean_curve
 from hvqbench.bench.score import score
 from hvqbench.bench.store import Store
-from hvqbench.bench.summary import exit_code, summarize
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image
 from hvqbench.report import make_report
+from hvqbench.report.summary import exit_code, summarize
 
 ADAPTER = '''
 """Zlib over coarser pixels."""

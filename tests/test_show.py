@@ -32,7 +32,7 @@ def test_charts_have_every_point_by_letter_and_fit(results: pd.DataFrame) -> Non
     body = text.split("┌")[1].split("└")[0]
     assert (body.count("a"), body.count("b")) == (3, 1)
     assert text.splitlines()[-1] == "a jpeg   b webp"
-    assert "toy: PSNR (RGB) [dB] ↑" in text
+    assert "toy (6 images): PSNR (RGB) [dB] ↑" in text
     assert max(map(len, text.splitlines())) <= 70
     # Quality rises from left to right, and up is better.
     rows = [line.index("a") for line in body.splitlines() if "a" in line]
@@ -76,7 +76,7 @@ def test_piped_it_is_a_table_and_json_is_json(
     monkeypatch.setattr("hvqbench.bench.read_results", lambda path: results)
     assert _run("show", "--results", str(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:5] == ["dataset", "metric", "codec", "bpp", "value"]
+    assert lines[0].split()[:6] == ["dataset", "metric", "codec", "images", "bpp", "value"]
     assert len(lines) == 2 + 4
     assert _run("show", "--codec", "jpeg", "--json") == 0
     assert [record["codec"] for record in json.loads(capsys.readouterr().out)] == ["jpeg"]

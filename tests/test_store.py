@@ -141,7 +141,7 @@ def test_other_readers_read_the_folder_as_it_is(store: Store) -> None:
     assert set(table["codec"].to_pylist()) == {"jpeg", "my codec/β"}
     assert {r["codec"] for r in store.rows()} == {"jpeg", "my codec/β"}
     metadata = pq.read_schema(files(store)[0]).metadata
-    assert metadata[b"hvqbench.schema"] == b"1"
+    assert metadata[b"hvqbench.schema"] == b"2"
 
 
 def test_columns_of_several_codecs_are_joined(store: Store) -> None:
@@ -277,7 +277,7 @@ def test_a_file_from_the_future_and_a_damaged_one_are_named(store: Store) -> Non
     (path,) = files(store)
     table = pq.ParquetFile(path).read()
     pq.write_table(table.replace_schema_metadata({parquet.SCHEMA_KEY: b"99"}), path)
-    with pytest.raises(HvqbenchError, match="has schema 99, and this hvqbench reads 1: upgrade hvqbench"):
+    with pytest.raises(HvqbenchError, match="has schema 99, and this hvqbench reads 2: upgrade hvqbench"):
         store.rows()
     path.write_bytes(b"PAR1 nonsense")
     with pytest.raises(HvqbenchError, match=rf"cannot read {path}: .*remove the file"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.vq.base import BaseTokenizer, Features
-from hvqbench.vq.exact_attention import EXACT_SINGLE, ExactLinear, attend, silu_table
+from hvqbench.vq.exact_attention import EXACT_SINGLE, ExactLinear, attend, key_weights, silu_table
 from hvqbench.vq.layout import ABSENT, GridSpec, Layout, Where, by_name
 from hvqbench.vq.models import index_model_class, transformer_coding
 from hvqbench.vq.models.slices import Mask, split, unit, window_slices
@@ -235,6 +235,20 @@ def test_products_are_exact_up_to_their_bound() -> None:
     torch.testing.assert_close(
         matrix / matrix.abs().amax(1, keepdim=True), weight / weight.abs().amax(1, keepdim=True), atol=2e-3, rtol=0
     )
+
+
+@pytest.mark.parametrize("keys", [1, 64, 1344, 8191])
+def test_weights_of_keys_are_integers_with_exact_sums(keys: int) -> None:
+    generator = torch.Generator().manual_seed(keys)
+    scores = torch.rand(8, keys, generator=generator) * 40 - 20
+    scores[0] = 3  # all alike: the largest sum
+    weights = key_weights((scores * 2**12).round() * 2**11)
+    assert torch.equal(weights, weights.round())
+    assert float(weights.double().sum(1).max()) < EXACT_SINGLE
+    expected = torch.exp2((scores - scores.amax(1, keepdim=True)).double())
+    found = weights / weights.amax(1, keepdim=True)
+    likely = expected > 0.5
+    assert (found[likely] / expected[likely] - 1).abs().max() < 0.006  # twice 0.3 %
 
 
 @pytest.mark.parametrize("keys", [1, 2, 63, 1344, 8191])

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -38,6 +39,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", folder, ROOT, cwd=folder)
     (built,) = folder.glob("*.whl")
     return built
+
+
+def test_both_distributions_are_ready_to_publish(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("twine", reason="no twine: pip install -e '.[dev]'")
+    isolation = ["--no-isolation"] if importlib.util.find_spec("hatchling") else []
+    run(sys.executable, "-m", "build", "--sdist", *isolation, "--outdir", tmp_path, ROOT, cwd=tmp_path)
+    (source,) = tmp_path.glob("*.tar.gz")
+    assert run(sys.executable, "-m", "twine", "check", "--strict", wheel, source, cwd=tmp_path).count("PASSED") == 2
+    assert max(path.stat().st_size for path in (wheel, source)) < 100e6  # what PyPI takes
+    with tarfile.open(source) as content:
+        names = {name.partition("/")[2] for name in content.getnames()}
+    assert {"CITATION.cff", "Makefile", "README.md", "docs/index.md", "codecs/hypervq/codec.toml"} <= names
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +35,7 @@ from hvqbench.adapters.sized import read_sized, size_header
 from hvqbench.adapters.yuv import YuvFormat
 from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, Stream
 from hvqbench.errors import BitstreamError, HvqbenchError, UnavailableError, closest
+from hvqbench.scratch import scratch_folder
 
 MAGIC = b"\xc5"
 REQUIRED = frozenset({"encode", "decode", "input"})
@@ -87,6 +87,16 @@ class CommandCodec(Codec):
         self._device = "cpu"
 
     def unavailable(self) -> str | None:
+        reason = self.missing()
+        if reason is None:
+            try:
+                assert self.build  # raises if version_command misses something
+            except HvqbenchError as error:
+                return str(error).removeprefix(f"{self.id}: ")
+        return reason
+
+    def missing(self) -> str | None:
+        """As of :class:`Codec`: ``version_command`` is not run."""
         try:
             if any("{home}" in argument for command in self._commands.values() for argument in command):
                 self._home()
@@ -95,7 +105,6 @@ class CommandCodec(Codec):
             for path in self.files():
                 if not path.is_file():
                     raise self._lacks(f"there is no {path}")
-            assert self.build  # raises if version_command misses something
         except HvqbenchError as error:
             return str(error).removeprefix(f"{self.id}: ")
         if self.spec.needs.gpu and not shutil.which("nvidia-smi"):
@@ -117,9 +126,9 @@ class CommandCodec(Codec):
         height, width = image.shape[:2]
         padding = ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0))
         padded = np.pad(image, padding, mode="edge") if self._multiple > 1 else image
-        with tempfile.TemporaryDirectory(prefix="hvqbench-") as scratch:
-            picture = Path(scratch, "picture" + PICTURES[self._options["input"]])
-            coded = Path(scratch, "coded" + self._options["suffix"])
+        with scratch_folder() as scratch:
+            picture = scratch / f"picture{PICTURES[self._options['input']]}"
+            coded = scratch / f"coded{self._options['suffix']}"
             self._write_picture(picture, padded)
             self._run("encode", self._names(picture, coded, text, value, padded.shape[1], padded.shape[0]), scratch)
             data = coded.read_bytes() if coded.is_file() else b""
@@ -141,9 +150,9 @@ class CommandCodec(Codec):
                 text, data = data[1 : 1 + data[0]].decode(), data[1 + data[0] :]
                 value = self._value(text)
         coded_width, coded_height = (-(-side // self._multiple) * self._multiple for side in (width, height))
-        with tempfile.TemporaryDirectory(prefix="hvqbench-") as scratch:
-            coded = Path(scratch, "coded" + self._options["suffix"])
-            picture = Path(scratch, "picture" + PICTURES[self._options["input"]])
+        with scratch_folder() as scratch:
+            coded = scratch / f"coded{self._options['suffix']}"
+            picture = scratch / f"picture{PICTURES[self._options['input']]}"
             coded.write_bytes(data)
             self._run("decode", self._names(coded, picture, text, value, coded_width, coded_height), scratch)
             image = self._read_picture(picture, coded_width, coded_height)
@@ -166,7 +175,7 @@ class CommandCodec(Codec):
         if not self._commands["version_command"]:
             programs = dict.fromkeys(self._program(name) for name in ("encode", "decode"))
             return " ".join(hashlib.sha256(Path(program).read_bytes()).hexdigest() for program in programs)
-        with tempfile.TemporaryDirectory(prefix="hvqbench-") as scratch:
+        with scratch_folder() as scratch:
             status, said = self._start("version_command", {}, scratch)
         if status or not said:
             raise self._lacks(f"version_command failed ({status}): {_end(said)}")
@@ -232,7 +241,7 @@ class CommandCodec(Codec):
         remedy = self.spec.needs.install or "install it, or correct codec.toml"
         return UnavailableError(f"{self.id}: {reason}: {remedy}")
 
-    def _run(self, name: str, names: Mapping[str, str | Path], scratch: str) -> None:
+    def _run(self, name: str, names: Mapping[str, str | Path], scratch: Path) -> None:
         status, said = self._start(name, names, scratch)
         if status:
             failed = f"{self.id}: {Path(self._commands[name][0]).name} failed ({status}): {_end(said)}"
@@ -240,13 +249,13 @@ class CommandCodec(Codec):
                 raise BitstreamError(f"{failed}; encode the image again")
             raise HvqbenchError(f"{failed}; check 'encode' in codec.toml")
 
-    def _start(self, name: str, names: Mapping[str, str | Path], scratch: str) -> tuple[int, str]:
+    def _start(self, name: str, names: Mapping[str, str | Path], scratch: Path) -> tuple[int, str]:
         """Exit status of a command line, and the end of all that it printed."""
         arguments = [self._program(name), *(self._fill(a, names) for a in self._commands[name][1:])]
         workdir = self._fill(self._options["workdir"], names) or scratch
         limit = self._options["timeout_s"]
         try:
-            return run_program(arguments, workdir, Path(scratch, "log.txt"), limit)
+            return run_program(arguments, workdir, scratch / "log.txt", limit)
         except OSError as error:
             raise self._lacks(f"cannot run {arguments[0]}: {error.strerror}") from None
         except subprocess.TimeoutExpired:

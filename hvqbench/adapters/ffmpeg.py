@@ -19,10 +19,11 @@ import re
 import subprocess
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from hvqbench.adapters.process import program
 from hvqbench.adapters.sized import read_sized, size_header
 from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, Stream
 from hvqbench.errors import BitstreamError, HvqbenchError, UnavailableError
@@ -36,6 +37,13 @@ OPTIONS = frozenset(
 """The options that a ``codec.toml`` must state; ``encoder_options`` is a table handed to the encoder as it is."""
 
 
+class Spoken(NamedTuple):
+    """What a program wrote."""
+
+    stdout: bytes
+    stderr: bytes
+
+
 class FFmpegCodec(Codec):
     """One picture through one of ffmpeg's encoders and decoders; ``codecs/vvenc/codec.toml`` shows every option.
 
@@ -44,13 +52,14 @@ class FFmpegCodec(Codec):
 
     version: ClassVar[str] = "1"
     libraries: ClassVar[tuple[str, ...]] = ("imageio-ffmpeg",)
+    options: ClassVar[frozenset[str]] = OPTIONS
 
     def __init__(self, spec: CodecSpec) -> None:
         super().__init__(spec)
-        differing = sorted(spec.options.keys() ^ OPTIONS)
+        differing = sorted(spec.options.keys() ^ self.options)
         if differing:
             raise HvqbenchError(
-                f"{spec.id}: option {differing[0]!r} is unknown or missing; state exactly {sorted(OPTIONS)}"
+                f"{spec.id}: option {differing[0]!r} is unknown or missing; state exactly {sorted(self.options)}"
             )
         self._options: dict[str, Any] = dict(spec.options)
         if self._options["range"] != "limited":
@@ -76,7 +85,7 @@ class FFmpegCodec(Codec):
             reason = f"{name} {point:g} is no integer from {lowest} to {highest}"
             raise HvqbenchError(f"{self.id}: {reason}; correct the operating point")
         height, width = image.shape[:2]
-        payload = self._encode_picture(self._pad(image), int(point), "error").stdout
+        payload = self._encode_picture(self._coded(image), int(point), "error").stdout
         if not payload:
             raise HvqbenchError(f"{self.id}: ffmpeg coded nothing for an image of {width}x{height}; leave it out")
         header = size_header(MAGIC, width, height, payload, self._key)
@@ -84,7 +93,7 @@ class FFmpegCodec(Codec):
 
     def decode(self, data: bytes) -> Image:
         width, height, payload = read_sized(data, MAGIC, self._key, self.id)
-        padded_width, padded_height = self._padded(width), self._padded(height)
+        padded_height, padded_width = self._coded_size(height, width)
         o = self._options
         arguments = [
             *("-c:v", o["decoder"], "-threads", str(o["threads"]), "-f", o["format"], "-i", "pipe:0"),
@@ -99,7 +108,7 @@ class FFmpegCodec(Codec):
             raise BitstreamError(f"{error}; the stream is damaged, encode the image again") from None
         if len(pixels) != 3 * padded_width * padded_height:
             raise BitstreamError(f"{self.id}: the coded picture is not the {width}x{height} that the header says")
-        return np.frombuffer(pixels, np.uint8).reshape(padded_height, padded_width, 3)[:height, :width].copy()
+        return self._restore(np.frombuffer(pixels, np.uint8).reshape(padded_height, padded_width, 3), height, width)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -123,7 +132,7 @@ class FFmpegCodec(Codec):
         found = [f"ffmpeg {ffmpeg[1]}" if ffmpeg else "", f"{self._options['encoder']} {library[1]}" if library else ""]
         return ", ".join(filter(None, found))
 
-    def _encode_picture(self, image: Image, point: int, loglevel: str) -> subprocess.CompletedProcess[bytes]:
+    def _encode_picture(self, image: Image, point: int, loglevel: str) -> Spoken:
         o = self._options
         height, width = image.shape[:2]
         arguments = [
@@ -139,7 +148,7 @@ class FFmpegCodec(Codec):
         ]
         return self._ffmpeg(["-hide_banner", "-v", loglevel, *arguments], np.ascontiguousarray(image).tobytes())
 
-    def _ffmpeg(self, arguments: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+    def _ffmpeg(self, arguments: Sequence[str], stdin: bytes) -> Spoken:
         """Run ffmpeg, or raise one line with the last thing that it said."""
         import imageio_ffmpeg
 
@@ -150,9 +159,9 @@ class FFmpegCodec(Codec):
             raise UnavailableError(f"{self.id}: no ffmpeg was found: {remedy}") from None
         timeout = self._options["timeout_s"]
         try:
-            done = subprocess.run(
-                [executable, *arguments], input=stdin, capture_output=True, timeout=timeout, check=False
-            )
+            pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+            with program([executable, *arguments], **pipes) as process:
+                said, complained = process.communicate(stdin, timeout)
         except subprocess.TimeoutExpired:
             raise HvqbenchError(
                 f"{self.id}: ffmpeg took more than {timeout} s; raise timeout_s in codec.toml"
@@ -161,22 +170,31 @@ class FFmpegCodec(Codec):
             raise UnavailableError(
                 f"{self.id}: cannot run {executable}: {error.strerror}; check IMAGEIO_FFMPEG_EXE"
             ) from None
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
+        if process.returncode != 0:
+            lines = complained.decode(errors="replace").strip().splitlines()
             raise HvqbenchError(
-                f"{self.id}: ffmpeg failed ({done.returncode}): {said[-1] if said else 'it said nothing'}"
+                f"{self.id}: ffmpeg failed ({process.returncode}): {lines[-1] if lines else 'it said nothing'}"
             )
-        return done
+        return Spoken(said, complained)
 
     def _padded(self, side: int) -> int:
         multiple = self._options["size_multiple"]
         return -(-max(side, self._options["size_minimum"]) // multiple) * multiple
 
-    def _pad(self, image: Image) -> Image:
+    def _coded_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the picture that is coded for an image of that size."""
+        return self._padded(height), self._padded(width)
+
+    def _coded(self, image: Image) -> Image:
+        """The picture that is coded for *image*: padded."""
         height, width = image.shape[:2]
         return np.pad(
             image, ((0, self._padded(height) - height), (0, self._padded(width) - width), (0, 0)), mode="edge"
         )
+
+    def _restore(self, picture: Image, height: int, width: int) -> Image:
+        """The image of that size from the coded *picture*: cropped."""
+        return picture[:height, :width].copy()
 
     @property
     def _key(self) -> str:

@@ -6,6 +6,7 @@ Those options are :class:`hvqbench.vq.options.VQOptions`.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -53,6 +54,11 @@ class VQCodec(Codec):
     def __init__(self, spec: CodecSpec) -> None:
         super().__init__(spec)
         self.options = read_settings(VQOptions, spec.options, f"{spec.folder / 'codec.toml'}: [options]")
+
+    @property
+    def point_range(self) -> tuple[float, float]:
+        """L is a weight."""
+        return 0.0, math.inf
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]

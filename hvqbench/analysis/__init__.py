@@ -11,12 +11,13 @@ from __future__ import annotations
 from hvqbench.analysis.bd import BDRate, bd_rate, bd_rate_from_curves, bd_table
 from hvqbench.analysis.bd_metric import BDMetric, bd_metric, bd_metric_from_curves
 from hvqbench.analysis.bootstrap import Band, curve_band
-from hvqbench.analysis.curves import Curve, mean_curve, saving_table
+from hvqbench.analysis.curves import Curve, mean_curve
 from hvqbench.analysis.estimands import PerImage, per_image
 from hvqbench.analysis.matrix import anchor_matrix, square_matrix
 from hvqbench.analysis.pairs import Curves
 from hvqbench.analysis.rate_gap import RateGap, rate_gaps
 from hvqbench.analysis.rcd import rate_over_quality
+from hvqbench.analysis.savings import saving_table
 
 __all__ = [
     "BDMetric",

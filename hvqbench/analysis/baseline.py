@@ -1,7 +1,8 @@
 """Baselines: results that were good once, in one small file that lives in a repository, to compare with later.
 
 A baseline holds what is the same on every run: bytes, metrics, digests, and the versions that they are of. It holds no
-time. ``reports/baselines/<name>.parquet`` is where it lives; one row is one image at one operating point.
+time. ``reports/baselines/<name>.parquet`` is where it lives; one row is one image at one operating point. The same as
+text is ``<name>.csv`` beside it, which nothing reads but people: the diff of a pull request shows what changed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ COLUMNS = (
     *("image_sha256", "bitstream_sha256", "reconstruction_sha256", "digest", "codec_fingerprint", "protocol"),
 )
 """What is kept of a row, beside its metrics and ``exact``: whether its bitstream must stay the same, byte for byte."""
+
+SHORT = 12
+"""Digits of a hash that tell two of them apart for a reader."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ def save_baseline(
     datasets: Collection[str] = (),
     exact: Collection[str] | None = None,
 ) -> Baseline:
-    """Write the finished rows of *results* to *path*.
+    """Write the finished rows of *results* to *path*, and as text to the ``.csv`` beside it.
 
     Parameters
     ----------
@@ -92,9 +96,35 @@ def save_baseline(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, sink.getvalue().to_pybytes())
+        baseline = Baseline(path.stem, rows, saved, hvqbench.__version__)
+        atomic_write(path.with_suffix(".csv"), as_csv(baseline).encode())
     except OSError as error:
         raise HvqbenchError(f"cannot write {path}: {error.strerror}; name another folder with --folder") from None
-    return Baseline(path.stem, rows, saved, hvqbench.__version__)
+    return baseline
+
+
+def as_csv(baseline: Baseline) -> str:
+    """*baseline* as text: above the rows a comment for each codec, with the versions that its numbers are of.
+
+    Metrics have six digits, and hashes their first twelve.
+    """
+    rows = baseline.rows
+    lines = [f"# baseline {baseline.name}, saved {baseline.saved} with hvqbench {baseline.version}"]
+    for (dataset, codec), own in rows.groupby(["dataset", "codec"], sort=False):
+        code = ", ".join(str(text)[:SHORT] for text in own["codec_fingerprint"].unique())
+        of_metrics = ", ".join({version: None for text in own["metrics"].unique() for version in _versions(text)})
+        lines.append(f"# {codec} on {dataset}: code {code}; metrics {of_metrics or 'none'}")
+    names = ["dataset", "codec", "point_name", "point", "image", "bytes", *baseline.metrics]
+    hashes = {"digest": "digest", "bitstream": "bitstream_sha256"}
+    shown = rows[names].assign(
+        **{title: rows[name].astype(str).str[:SHORT] for title, name in hashes.items()},
+        exact=rows["exact"].map({True: "exact", False: ""}),
+    )
+    return "\n".join(lines) + "\n" + shown.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _versions(text: str) -> list[str]:
+    return list(json.loads(text or "{}").values())
 
 
 def read_baseline(path: str | Path) -> Baseline:
@@ -133,19 +163,6 @@ def metrics_of(rows: pd.DataFrame) -> list[str]:
 def as_text(rows: pd.DataFrame) -> pd.DataFrame:
     """*rows* without categories: two tables with others could not be compared."""
     return rows.astype({name: object for name, kind in rows.dtypes.items() if kind == "category"})
-
-
-def side_by_side(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
-    """Rows of one codec from two tables as those of two codecs called *names*, where both finished.
-
-    A metric's value is left out where its versions differ, so that nothing is compared across them.
-    """
-    import pandas as pd
-
-    place = ["dataset", "point", "image"]
-    both = old[place].merge(new.loc[new["status"] == "ok", place], on=place)
-    parts = [rows.merge(both, on=place).assign(codec=name) for rows, name in zip((old, new), names, strict=True)]
-    return pd.concat(parts, ignore_index=True)
 
 
 def _find(path: str | Path) -> Path:

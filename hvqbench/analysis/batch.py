@@ -1,9 +1,8 @@
-"""Many Bjøntegaard deltas at once: the guard and the integration, over whole arrays of curves.
+"""Bjøntegaard deltas, many at once: the guard and the integration, over whole arrays of curves.
 
 A bootstrap needs thousands of BD-rates, and the package ``bjontegaard`` does one at a time. Here R pairs of curves are
-R rows of an array. The guard (what is sorted, merged, left out, refused) is written once, in :func:`monotone`, and
-single curves use it too, so a resample is held to the same rules. The interpolants are those of SciPy, which
-``bjontegaard`` uses; tests hold the two to be equal.
+R rows of an array, and a single pair is an array of one row: guard (what is sorted, merged, left out, refused) and
+integral are written once. The interpolants are those of SciPy, which ``bjontegaard`` uses; tests hold the two equal.
 
 Sources: Akima, J. ACM 17(4), 1970; Fritsch and Butland, SIAM J. Sci. Stat. Comput. 5(2), 1984, with the ends of Moler,
 Numerical Computing with MATLAB, 2004, section 3.6, as SciPy has them.

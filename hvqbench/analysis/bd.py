@@ -1,9 +1,9 @@
 """BD-rate: how many per cent more or fewer bits a codec needs than an anchor for equal quality, on average.
 
-The integration is that of the ``bjontegaard`` package. What this module adds is the guard around it, since the package
-answers lower-is-better metrics and unsorted, tied or non-monotone points with a bare assertion, or with a number that
-means nothing. Here every such case is mended and said, or refused with NaN and said: nothing is extrapolated, and a
-comparison that could not be made is never 0.0.
+The integration is that of :mod:`hvqbench.analysis.batch`, which tests hold equal to the ``bjontegaard`` package's. What
+this module adds is the guard around it: lower-is-better metrics and unsorted, tied or non-monotone points make a number
+that means nothing. Here every such case is mended and said, or refused with NaN and said: nothing is extrapolated, and
+a comparison that could not be made is never 0.0.
 
 Sources: Bjontegaard, VCEG-M33, 2001; Herglotz et al., "The Bjøntegaard Bible", arXiv:2304.12852, for Akima.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hvqbench.analysis.batch import METHODS, monotone
+from hvqbench.analysis.batch import METHODS, mean_difference, monotone
 from hvqbench.analysis.bootstrap import bd_interval
 from hvqbench.analysis.pairs import Curves, comparisons, curve_pair
 from hvqbench.errors import HvqbenchError
@@ -41,8 +41,10 @@ FLAGS: Mapping[str, str] = {
     "non_monotone": "points that cost more bits for no better quality were left out",
     "merged_ties": "points of equal rate or equal quality were merged",
     "not_finite": "points without a finite rate and quality were left out",
+    "pixels_differ": "images of one name with other pixels were left out: keep folders of one name apart (--results)",
     "images_differ": "only the images that both codecs have were compared",
     "published": "a published curve is of means: no images to pair, and its protocol is its authors'",
+    "published_images": "a published curve's images were paired by name, and its protocol is its authors'",
     "part_of_set": "a part of the data set was measured, the published curve is of all of it",
 }
 """Every flag of a :class:`BDRate`, in the order in which they are said; the first three come with NaN."""
@@ -61,7 +63,7 @@ class BDRate:
     points
         Points used of the anchor's curve and of the codec's.
     images
-        Number of images averaged; 0 if the curves were given as numbers, or both are published.
+        Number of images averaged; 0 if the curves were given as numbers, or are published ones of means.
     flags
         Keys of :data:`FLAGS`.
     ci_low, ci_high
@@ -168,10 +170,9 @@ def bd_rate_from_curves(
     overlap = common_range(first[1], second[1], method, flags)
     percent = math.nan
     if not flags & {"no_overlap", "too_few_points"}:
-        import bjontegaard  # here and not above, since it imports matplotlib.pyplot
-
-        options = {"method": method, "require_matching_points": False, "min_overlap": 0}
-        percent = float(bjontegaard.bd_rate(*first, *second, **options))
+        logs = [np.log(curve[0])[None] for curve in (first, second)]
+        difference = mean_difference(first[1][None], logs[0], second[1][None], logs[1], method)
+        percent = float(100 * np.expm1(difference[0]))
     return BDRate(percent, method, overlap, points, tuple(flag for flag in FLAGS if flag in flags))
 
 

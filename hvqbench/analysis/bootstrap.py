@@ -24,7 +24,6 @@ from hvqbench.analysis.pairs import Curves
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
 FEWEST_IMAGES = 5
 """With fewer images no resampling covers what it claims: of n values all resamples lie within their range, and that
 misses the median once in 2^(n-1)."""
@@ -38,6 +37,15 @@ LOST_SHARE = 0.01
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 NONE: Interval = (float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How an interval is made: what it says to cover, of so many resamples, drawn from that seed."""
+
+    level: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,17 +67,13 @@ def curve_band(
     codec: str,
     metric: str,
     dataset: str | None = None,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
+    how: Resampling = Resampling(),
 ) -> Band:
     """The mean curve of *codec* and, at each operating point, the interval of its mean metric over the images."""
     curves = rows if isinstance(rows, Curves) else Curves(rows)
     curve = curves.get(codec, metric, the_dataset(curves.results, None) if dataset is None else dataset)
     images = len(curve.image_values)  # none where only means are known
-    low, high = pointwise_interval(
-        lambda drawn: drawn @ curve.image_values, images, len(curve.values), level, resamples, seed
-    )
+    low, high = pointwise_interval(lambda drawn: drawn @ curve.image_values, images, len(curve.values), how)
     return Band(curve.bpp, curve.values, low, high)
 
 
@@ -81,9 +85,7 @@ def bd_interval(
     *,
     by_pixels: bool = False,
     equal: str = "quality",
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
+    how: Resampling = Resampling(),
 ) -> Interval:
     """Interval of the BD-rate of the mean curves of the same images, in per cent; NaN if there is none.
 
@@ -107,68 +109,50 @@ def bd_interval(
         found = delta(pairs[0], pairs[1], method)
         return found if equal == "quality" else sign * found
 
-    return interval(statistic, len(anchor.images), level, resamples, seed)
+    return interval(statistic, len(anchor.images), how)
 
 
-def mean_interval(values: Array, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
+def mean_interval(values: Array, how: Resampling = Resampling()) -> Interval:
     """Interval of the mean of one value for each image; NaN if there is none."""
-    return interval(lambda drawn: drawn @ values, len(values), level, resamples, seed)
+    return interval(lambda drawn: drawn @ values, len(values), how)
 
 
-def ratio_interval(
-    new: Array, old: Array, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED
-) -> Interval:
-    """Interval of the change of a total in per cent: 100 (sum of *new* / sum of *old* - 1), images drawn in pairs."""
-    return interval(lambda drawn: 100 * ((drawn @ new) / (drawn @ old) - 1), len(new), level, resamples, seed)
-
-
-def interval(
-    statistic: Callable[[Array], Array],
-    images: int,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> Interval:
+def interval(statistic: Callable[[Array], Array], images: int, how: Resampling = Resampling()) -> Interval:
     """The interval of *statistic*, which takes resamples×images weights (rows add up to 1) to a value each."""
-    low, high = pointwise_interval(lambda drawn: statistic(drawn)[:, None], images, 1, level, resamples, seed)
+    low, high = pointwise_interval(lambda drawn: statistic(drawn)[:, None], images, 1, how)
     return float(low[0]), float(high[0])
 
 
 def pointwise_interval(
-    statistics: Callable[[Array], Array],
-    images: int,
-    count: int,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
+    statistics: Callable[[Array], Array], images: int, count: int, how: Resampling = Resampling()
 ) -> Array:
     """As :func:`interval`, of *count* statistics at once, each for itself; shape ``(2, count)``."""
     result = np.full((2, count), np.nan)
     if images >= FEWEST_IMAGES:
-        values = np.concatenate([statistics(drawn) for drawn in _draws(images, resamples, seed)])
+        values = np.concatenate([statistics(drawn) for drawn in _draws(images, how)])
         finite = np.isfinite(values)
         known = finite.mean(0) >= 1 - LOST_SHARE
         if known.any():
             kept = np.where(finite, values, np.nan)[:, known]
             quantile = np.quantile if finite.all() else np.nanquantile  # the latter is many times slower
-            result[:, known] = quantile(kept, _tails(images, level), axis=0)
+            result[:, known] = quantile(kept, _tails(images, how.level), axis=0)
     return result
 
 
-def _draws(images: int, resamples: int, seed: int) -> Iterator[Array]:
+def _draws(images: int, how: Resampling) -> Iterator[Array]:
     """All resamples at once, or of very many images some at a time, for the memory."""
-    if images * resamples <= LARGEST:
-        yield weights(images, resamples, seed)
+    if images * how.resamples <= LARGEST:
+        yield weights(images, how)
     else:
-        rng, size = np.random.default_rng(seed), max(1, LARGEST // images)
-        for done in range(0, resamples, size):
-            yield rng.multinomial(images, np.full(images, 1 / images), min(size, resamples - done)) / images
+        rng, size = np.random.default_rng(how.seed), max(1, LARGEST // images)
+        for done in range(0, how.resamples, size):
+            yield rng.multinomial(images, np.full(images, 1 / images), min(size, how.resamples - done)) / images
 
 
 @lru_cache(maxsize=4)
-def weights(images: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
+def weights(images: int, how: Resampling) -> Array:
     """Share of each image in each resample; resamples×images, read-only. The same arguments draw the same images."""
-    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples) / images
+    drawn = np.random.default_rng(how.seed).multinomial(images, np.full(images, 1 / images), how.resamples) / images
     drawn.setflags(write=False)
     return drawn
 

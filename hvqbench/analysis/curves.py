@@ -1,4 +1,4 @@
-"""Rate-distortion curves, and bytes saved at equal reconstruction, from the table of results.
+"""Rate-distortion curves, from the table of results.
 
 A curve is a data set's mean: at each operating point the mean of the images' bits per pixel and the mean of their
 metric, over the same images at every point. An image that failed at one point would otherwise bend the curve there. A
@@ -10,7 +10,7 @@ A curve holds one version of its metric: values of older ones are left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-COLUMNS = ("dataset", "codec", "image", "point", "status", "bpp", "width", "height", "metrics", "started")
+COLUMNS = (
+    *("dataset", "codec", "image", "point", "status", "bpp", "width", "height", "metrics", "started", "image_sha256"),
+)
 """What a curve is made of, beside its metric."""
 
 
@@ -51,6 +53,8 @@ class Curve:
         What the means are of, for resampling; shape ``(len(images), len(points))``; empty where only means are known.
     pixels
         Of each image, to weigh it by; shape ``(len(images),)``, NaN where the results do not say.
+    sha256
+        Of each image's pixels, by its name; without those of which the results do not say.
     """
 
     codec: str
@@ -66,6 +70,7 @@ class Curve:
     image_bpp: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     image_values: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     pixels: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -122,7 +127,7 @@ def mean_curve(
     """
     dataset = the_dataset(results, dataset)
     if metric not in results.columns:
-        raise HvqbenchError(f"the results have no metric {metric!r}: run again with --metric {metric}")
+        raise HvqbenchError(f"the results have no metric {metric!r}: `hvqbench score --metric {metric}` adds it")
     needed = [name for name in (*COLUMNS, metric) if name in results.columns]  # to copy a wide table takes longest
     rows = results.loc[(results["dataset"] == dataset) & (results["codec"] == codec), needed]
     if rows.empty:
@@ -143,9 +148,12 @@ def mean_curve(
     is_finite = np.isfinite(rows[metric].to_numpy(float, na_value=np.nan))
     usable = rows[(rows["status"] == "ok").to_numpy() & is_finite]
     names, points, matrices = _by_image(usable, ["bpp", metric, "pixels"])
-    complete = ~np.isnan(matrices[1]).any(1)
+    sha256, mixed = _pixels_of(usable)
+    complete = ~np.isnan(matrices[1]).any(1) & ~np.isin(names, list(mixed))
     bpp, value, pixels = (matrix[complete] for matrix in matrices)
     notes += _notes(rows, usable, names[~complete], metric)
+    if mixed:
+        notes.append(f"{len(mixed)} images left out, of other pixels at other points: {', '.join(sorted(mixed)[:3])}")
     if not len(value):
         return replace(_no_points(codec, dataset, metric), notes=tuple(notes), version=version)
     return Curve(
@@ -161,7 +169,17 @@ def mean_curve(
         image_bpp=bpp,
         image_values=value,
         pixels=pixels[:, 0],
+        sha256=sha256,
     )
+
+
+def _pixels_of(rows: pd.DataFrame) -> tuple[dict[str, str], set[str]]:
+    """The sha256 of each image's pixels as far as *rows* know it, and the images that have several."""
+    if "image_sha256" not in rows.columns:
+        return {}, set()
+    pairs = rows.loc[rows["image_sha256"].fillna("") != "", ["image", "image_sha256"]].drop_duplicates()
+    known = dict(zip(pairs["image"].astype(str), pairs["image_sha256"].astype(str), strict=True))
+    return known, set(pairs["image"][pairs["image"].duplicated()].astype(str))
 
 
 def _by_image(
@@ -227,40 +245,8 @@ def _set_curve(
         images=own,
         notes=tuple(notes),
         version=version,
+        sha256=_pixels_of(rows[rows["status"] == "ok"])[0],
     )
-
-
-def saving_table(results: pd.DataFrame, anchor: str = "fixed-vq") -> pd.DataFrame:
-    """Bytes saved against *anchor* at equal operating point, for the codecs that code the same indices (VQ codecs).
-
-    At rate-control weight 0 all index models of one tokenizer reconstruct the same pixels, so the saving is exact: no
-    curve and no interpolation. ``same_pixels`` says where that holds, from the digests of the reconstructions.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per data set, codec and shared point: ``images``, ``bytes`` and ``anchor_bytes`` (totals over the images
-        that both have), ``saved_percent`` (of the totals), ``mean_saved_percent`` (mean over images), ``same_pixels``.
-        Empty if there is nothing to compare.
-    """
-    import pandas as pd
-
-    columns = ["dataset", "codec", "anchor", "point", "images", "bytes", "anchor_bytes"]
-    columns += ["saved_percent", "mean_saved_percent", "same_pixels"]
-    ok = results[results["status"] == "ok"]
-    if "bytes.indices" not in ok.columns:
-        return pd.DataFrame(columns=columns)
-    ok = ok[ok["bytes.indices"].notna()]
-    key = ["dataset", "point", "image"]
-    pairs = ok[ok["codec"] != anchor].merge(ok[ok["codec"] == anchor], on=key, suffixes=("", "_of_anchor"))
-    rows = []
-    for (dataset, codec, point), group in pairs.groupby(["dataset", "codec", "point"], sort=True):
-        own, other = group["bytes"].astype(float), group["bytes_of_anchor"].astype(float)
-        same = group["reconstruction_sha256"] == group["reconstruction_sha256_of_anchor"]
-        saved, mean_saved = 100 * (1 - own.sum() / other.sum()), 100 * (1 - own / other).mean()
-        totals = (int(own.sum()), int(other.sum()))
-        rows.append((dataset, codec, anchor, point, len(group), *totals, saved, mean_saved, bool(same.all())))
-    return pd.DataFrame(rows, columns=columns)
 
 
 def the_dataset(results: pd.DataFrame, dataset: str | None) -> str:

@@ -117,8 +117,8 @@ def per_image(
         )
     if not len(first.image_values) or not len(second.image_values):
         raise HvqbenchError(
-            f"no images to compare {codec} with {anchor} one by one in {metric}: published curves and metrics of whole "
-            "sets have none; name measured codecs with images in common, and a metric of images"
+            f"no images to compare {codec} with {anchor} one by one in {metric}: published curves of means and metrics "
+            "of whole sets have none; name codecs with images in common, and a metric of images"
         )
     higher = curve_metric(metric).higher_is_better
     curves = zip(first.image_bpp, first.image_values, second.image_bpp, second.image_values, strict=True)

@@ -5,19 +5,21 @@ For each codec of the baseline, over the images and points that it was saved wit
 digests
     where the baseline asks for it and the codec's code is the same (its fingerprint), the bitstreams must be.
 bytes
-    at each operating point where all images are restored from the same (a VQ codec's indices, a classic codec's
+    at each operating point, of the images that are restored from the same (a VQ codec's indices, a classic codec's
     pixels: the row's digest). There the change of bytes is exact, and no curve is needed.
 BD-rate
     in each metric, of the new curve against the old one. Where there is none (a codec of one point), neither bytes nor
     metric may be worse at any point; nor where the new curve, unlike the old one, has points that cost more bits for
     no better quality, which a BD-rate leaves out.
 
-A change is worse if it is beyond the tolerance and its 95 % interval excludes zero. Too few images for an interval, and
-the tolerance decides alone.
+A total, of bytes or of a metric, is worse if it is beyond the tolerance: it was counted, and no sample of images makes
+it uncertain. A BD-rate has a 95 % interval over the images, and is worse if it is beyond the tolerance and that
+interval excludes zero; under five images there is no interval, and the tolerance decides alone.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,9 +27,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hvqbench.analysis.baseline import Baseline, as_text, metrics_of, side_by_side
+from hvqbench.analysis.baseline import Baseline, as_text, metrics_of
 from hvqbench.analysis.bd import FLAGS, bd_rate
-from hvqbench.analysis.bootstrap import NONE, Interval, ratio_interval
+from hvqbench.analysis.bootstrap import NONE, Interval
+from hvqbench.analysis.curves import COLUMNS
 from hvqbench.analysis.estimands import per_image
 
 if TYPE_CHECKING:
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
 Verdict = Literal["fine", "better", "worse", "not measured"]
 OLD, NEW = "baseline", "now"
 ROUNDING = 1e-3
-"""Per cent: a smaller change is never worse. A network that restores pixels rounds otherwise with other threads."""
+"""Per cent: a smaller change of a metric or a BD-rate is never worse. A network that restores pixels rounds otherwise
+with other threads."""
 
 SHOWN_IMAGES = 3
 
@@ -127,16 +131,13 @@ def _of_codec(dataset: str, codec: str, old: pd.DataFrame, new: pd.DataFrame, to
             yield Finding(*place, "rows", "not measured", note="no image at a point that the baseline has")
         return
     yield from _digests(place, rows)
-    same_points = []
     for point, at_point in rows.groupby("point", sort=True):
-        if (at_point["digest"] == at_point["digest_new"]).all():
-            same_points.append(point)
-            what = f"bytes at {at_point['point_name'].iloc[0]} {point:g}"
-            yield _judged(place, what, at_point, "bytes", tolerance)
-    kept = new[new["image"].isin(rows["image"].unique())]
-    both = side_by_side(old[old["image"].isin(rows["image"].unique())], kept, (OLD, NEW))
+        same = at_point[at_point["digest"] == at_point["digest_new"]]
+        if len(same):
+            part = "" if len(same) == len(at_point) else f" of {len(same)} of {len(at_point)} images"
+            yield _bytes(place, f"bytes {_where(at_point, point)}{part}", same, tolerance)
     for metric in metrics_of(old):
-        yield from _metric(place, metric, both, rows, same_points, tolerance)
+        yield from _metric(place, metric, rows, tolerance)
 
 
 def _missing(place: tuple[str, str], old: pd.DataFrame, new: pd.DataFrame) -> Generator[Finding, None, bool]:
@@ -173,68 +174,91 @@ def _digests(place: tuple[str, str], rows: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(*place, "digests", "worse", images=_some(changed["image"].unique()), note=note)
 
 
-def _metric(
-    place: tuple[str, str],
-    metric: str,
-    both: pd.DataFrame,
-    rows: pd.DataFrame,
-    same_points: list[Any],
-    tolerance: float,
-) -> Iterator[Finding]:
-    if metric not in both or f"{metric}_new" not in rows or rows[f"{metric}_new"].isna().all():
-        yield Finding(*place, f"BD-rate in {metric}", "not measured", note=f"the results have no {metric}: score it")
+def _metric(place: tuple[str, str], metric: str, rows: pd.DataFrame, tolerance: float) -> Iterator[Finding]:
+    name = f"BD-rate in {metric}"
+    if metric not in rows or f"{metric}_new" not in rows or rows[f"{metric}_new"].isna().all():
+        yield Finding(*place, name, "not measured", note=f"the results have no {metric}: score it")
         return
-    lost = rows[rows[metric].notna() & rows[f"{metric}_new"].isna()]
-    if len(lost):
-        note = f"{len(lost)} of {len(rows)} rows have no {metric}: score it"
-        yield Finding(*place, metric, "not measured", images=_some(lost["image"].unique()), note=note)
+    measured = rows[metric].notna()
+    lost = measured & rows[f"{metric}_new"].isna()
+    stale = measured & ~lost & (_versions(rows["metrics"], metric) != _versions(rows["metrics_new"], metric))
+    if not (measured & ~lost & ~stale).any():
+        yield Finding(*place, name, "not measured", note="of another version of the metric: save the baseline again")
+        return
+    for some, trouble in ((lost, f"no {metric}"), (stale, f"another version of {metric}")):
+        if some.any():
+            note = f"{some.sum()} of {len(rows)} rows have {trouble}: score it"
+            yield Finding(*place, metric, "not measured", images=_some(rows.loc[some, "image"].unique()), note=note)
+    rows = rows.assign(**{f"{metric}_new": rows[f"{metric}_new"].mask(stale)})
+    both = _as_codecs(rows, metric)
     bd = bd_rate(both, NEW, OLD, metric)
     broken = "non_monotone" in bd.flags and "non_monotone" not in bd_rate(both, OLD, OLD, metric, interval=False).flags
-    if "versions_differ" in bd.flags:
-        note = "of another version of the metric: save the baseline again"
-        yield Finding(*place, f"BD-rate in {metric}", "not measured", note=note)
-    elif not math.isnan(bd.percent):
+    if not math.isnan(bd.percent):
         interval = (bd.ci_low, bd.ci_high)
-        verdict = _verdict(bd.percent, interval, tolerance)
+        verdict = judge(bd.percent, max(tolerance, ROUNDING), interval)
         images: tuple[str, ...] = ()
         if verdict == "worse":
             own = per_image(both, NEW, OLD, metric).table.dropna(subset="bd_rate_percent")
             images = _guilty(own["image"], own["bd_rate_percent"].to_numpy(float))
         note = f"the new curve is not monotone: {FLAGS['non_monotone']}" if broken else ""
-        yield Finding(*place, f"BD-rate in {metric}", verdict, bd.percent, interval, images, note)
-    if "versions_differ" not in bd.flags and (broken or math.isnan(bd.percent)):
+        yield Finding(*place, name, verdict, bd.percent, interval, images, note)
+    if broken or math.isnan(bd.percent):
         for point, at_point in rows.groupby("point", sort=True):
-            where = f"at {at_point['point_name'].iloc[0]} {point:g}"
-            if point not in same_points:
-                yield _judged(place, f"bytes {where}", at_point, "bytes", tolerance)
-            yield _judged(place, f"{metric} {where}", at_point, metric, tolerance)
+            if (at_point["digest"] != at_point["digest_new"]).any():
+                yield _bytes(place, f"bytes {_where(at_point, point)}", at_point, tolerance)
+            yield _quality(place, metric, _where(at_point, point), at_point, tolerance)
 
 
-def _judged(place: tuple[str, str], what: str, rows: pd.DataFrame, column: str, tolerance: float) -> Finding:
-    """The change of a total of *column* in per cent, signed so that positive is worse."""
+def _versions(texts: pd.Series, metric: str) -> pd.Series:
+    return texts.map({text: json.loads(text or "{}").get(metric, "") for text in texts.unique()})
+
+
+def _as_codecs(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The old and the new half of each of *rows* as rows of two codecs."""
+    import pandas as pd
+
+    names = [name for name in (*COLUMNS, metric) if f"{name}_new" in rows]
+    new = rows[[f"{name}_new" for name in names]].set_axis(names, axis=1)
+    halves = [half.assign(image=rows["image"], point=rows["point"]) for half in (rows[names], new)]
+    return pd.concat([halves[0].assign(codec=OLD), halves[1].assign(codec=NEW)], ignore_index=True)
+
+
+def _where(rows: pd.DataFrame, point: Any) -> str:
+    return f"at {rows['point_name'].iloc[0]} {point:g}"
+
+
+def _bytes(place: tuple[str, str], what: str, rows: pd.DataFrame, tolerance: float) -> Finding:
+    """The change of total bytes."""
+    old, new = rows["bytes"].to_numpy(float), rows["bytes_new"].to_numpy(float)
+    change = float(100 * (new.sum() / old.sum() - 1))
+    verdict = judge(change, tolerance)
+    more, fewer = int((new > old).sum()), int((new < old).sum())
+    note = f"more for {more} of {len(rows)} images, fewer for {fewer}" if more or fewer else ""
+    images = _guilty(rows["image"], 100 * (new / old - 1)) if verdict == "worse" else ()
+    return Finding(*place, what, verdict, change, images=images, note=note)
+
+
+def _quality(place: tuple[str, str], metric: str, where: str, rows: pd.DataFrame, tolerance: float) -> Finding:
+    """The change of a metric's total, signed so that positive is worse."""
     from hvqbench.curves.metrics import curve_metric
 
-    finite = rows[np.isfinite(rows[column].astype(float)) & np.isfinite(rows[f"{column}_new"].astype(float))]
-    old, new = finite[column].to_numpy(float), finite[f"{column}_new"].to_numpy(float)
+    what = f"{metric} {where}"
+    finite = rows[np.isfinite(rows[metric].astype(float)) & np.isfinite(rows[f"{metric}_new"].astype(float))]
+    old, new = finite[metric].to_numpy(float), finite[f"{metric}_new"].to_numpy(float)
     if not len(finite) or not old.sum():
-        return Finding(*place, what, "not measured", note=f"no finite {column} to compare")
-    sign = -1.0 if column != "bytes" and curve_metric(column).higher_is_better else 1.0
-    sign *= np.sign(old.sum())  # SSIMULACRA 2 may be below zero
-    change = float(sign * 100 * (new.sum() / old.sum() - 1))
-    interval = ratio_interval(new, old)
-    low, high = sorted(sign * end for end in interval)
-    verdict = _verdict(change, (low, high), tolerance)
+        return Finding(*place, what, "not measured", note=f"no finite {metric} to compare")
+    sign = -1.0 if curve_metric(metric).higher_is_better else 1.0
+    change = float(sign * 100 * (new.sum() - old.sum()) / abs(old.sum()))  # SSIMULACRA 2 may be below zero
+    verdict = judge(change, max(tolerance, ROUNDING))
     with np.errstate(divide="ignore", invalid="ignore"):
         own = sign * 100 * (new - old) / np.abs(old)
-    return Finding(
-        *place, what, verdict, change, (low, high), _guilty(finite["image"], own) if verdict == "worse" else ()
-    )
+    return Finding(*place, what, verdict, change, images=_guilty(finite["image"], own) if verdict == "worse" else ())
 
 
-def _verdict(change: float, interval: Interval, tolerance: float) -> Verdict:
+def judge(change: float, limit: float, interval: Interval = NONE) -> Verdict:
+    """Worse or better beyond *limit*, in per cent; with an interval, only where all of it is on that side of zero."""
     low, high = interval
-    limit = max(tolerance, ROUNDING)
-    if change > limit and not low <= 0:  # NaN: no interval, and the tolerance decides
+    if change > limit and not low <= 0:  # NaN: no interval, and the limit decides
         return "worse"
     return "better" if change < -limit and not high >= 0 else "fine"
 

@@ -7,16 +7,17 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from hvqbench.analysis.gate import Finding, GateReport
+from hvqbench.shown import no_foreign_html, visible
 
 MARKS = {"fine": "✓", "better": "▲", "worse": "✗", "not measured": "?"}
 
 
 def to_text(report: GateReport) -> str:
-    """The headline, a line for each finding that is not fine, the worst first, and one for each codec's fine ones."""
+    """The headline, a line for each finding that is not fine, the worst first, and each codec's fine numbers."""
     lines = [f"  {f.verdict:<13}{f.dataset}  {f.codec}  {f.text}" for f in _sorted(report) if f.verdict != "fine"]
     fine: dict[tuple[str, str], list[str]] = {}
     for finding in report.of("fine"):
-        fine.setdefault((finding.dataset, finding.codec), []).append(finding.what)
+        fine.setdefault((finding.dataset, finding.codec), []).append(f"{finding.what} {_change(finding)}".rstrip())
     lines += [f"  {'fine':<13}{dataset}  {codec}  {', '.join(what)}" for (dataset, codec), what in fine.items()]
     return "\n".join([report.headline, *lines])
 
@@ -30,10 +31,10 @@ def to_markdown(report: GateReport) -> str:
     if fine := report.of("fine"):
         parts.append(f"<details><summary>{len(fine)} fine</summary>\n\n{_table(fine)}\n\n</details>")
     parts.append(
-        "Change in per cent, positive is worse, with the 95 % interval over the images. Bytes are compared where "
-        "images are restored from the same indices or pixels, BD-rates over the whole curve."
+        "Change in per cent, positive is worse. Bytes are the total of the images that are restored from the same "
+        "indices or pixels; BD-rates are of the whole curve, with their 95 % interval over the images."
     )
-    return "\n\n".join(parts) + "\n"
+    return no_foreign_html("\n\n".join(parts) + "\n")
 
 
 def to_junit(report: GateReport) -> str:
@@ -48,7 +49,7 @@ def to_junit(report: GateReport) -> str:
             if kind := {"worse": "failure", "not measured": "error"}.get(finding.verdict):
                 ET.SubElement(case, kind, message=finding.text)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return visible(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
 def _sorted(report: GateReport) -> list[Finding]:

@@ -1,6 +1,7 @@
 """Two codecs to compare: their curves over the images that both have.
 
-Either may be a published one, ``published:vtm``, which is of means: then the other's curve is of all of its images.
+Either may be a published one, ``published:vtm``. Most are of means: then the other's curve is of all of its images. One
+whose images were published is compared over the images that both have, like any other.
 """
 
 from __future__ import annotations
@@ -73,20 +74,37 @@ def curve_pair(
     if dataset is None or not (is_published(anchor) and is_published(codec)):
         dataset = the_dataset(curves.results, dataset)
     first, second = (curves.get(name, metric, dataset) for name in (anchor, codec))
+    common = sorted(set(first.images) & set(second.images))
     said: list[str] = []
-    if first.published or second.published:
+    if (first.published or second.published) and not (common and _has_images(first) and _has_images(second)):
         measured = [curve for curve in (first, second) if not curve.published]
         images = len(measured[0].images) if measured else 0
         said = ["published", *(["part_of_set"] if any(map(_is_part, measured)) else [])]
     else:
-        common = sorted(set(first.images) & set(second.images))
+        named = common
+        common = [name for name in named if _same(first.sha256.get(name), second.sha256.get(name))]
         images = len(common)
-        if any(len(curve.images) != images for curve in (first, second)):
-            said = ["images_differ"]
+        if len(common) < len(named):
+            said.append("pixels_differ")
+        if any(len(curve.images) != len(named) for curve in (first, second)):
+            said.append("images_differ")
+        if said:
             first, second = first.of(common), second.of(common)
+        if first.published or second.published:
+            said.append("published_images")
     if first.version and second.version and first.version != second.version:
         said.append("versions_differ")
     return CurvePair(first, second, dataset, images, tuple(said))
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    """Whether two images of one name may be one, by the hashes of their pixels, where they are known."""
+    return one == other or one is None or other is None
+
+
+def _has_images(curve: Curve) -> bool:
+    """Whether a curve can be compared image by image; a published one of means and one of whole sets cannot."""
+    return len(curve.image_values) > 0
 
 
 def _is_part(curve: Curve) -> bool:

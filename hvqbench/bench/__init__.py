@@ -2,7 +2,7 @@
 
 ``plan`` says which rows are wanted, ``executor`` has ``worker`` processes measure the missing ones as ``task``
 describes (``ray_executor`` those of each ``node`` of a cluster), ``store`` keeps each row when it is finished,
-``sweep`` joins them and ``summary`` shows the end of it.
+``sweep`` joins them.
 ``timing`` is a pass of its own, on a machine that ``machine`` describes.
 """
 

@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure
 from hvqbench.errors import HvqbenchError
+from hvqbench.lineage import VARIABLE, end, new_line
+from hvqbench.watchman import start_watchman
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Result = TypeVar("Result")
 
+TIMEOUT_S = 4 * 3600.0
+"""How long an answer may take: generous, since a reference encoder takes minutes for a picture, but not for ever."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -51,14 +55,13 @@ def threads_per_process(jobs: int) -> int:
 
 
 @contextmanager
-def open_teams(jobs: int) -> Iterator[list[Team]]:
-    """As many teams as *jobs*; when the block ends, in whatever way, their processes are killed."""
-    teams = [Team(threads_per_process(jobs)) for _ in range(jobs)]
+def open_teams(jobs: int, timeout_s: float = TIMEOUT_S) -> Iterator[list[Team]]:
+    """As many teams as *jobs*; when the block ends, in whatever way, nothing of them is left."""
+    teams = [Team(threads_per_process(jobs), timeout_s) for _ in range(jobs)]
     try:
         yield teams
     finally:
-        for team in teams:
-            team.close()
+        close_processes(process for team in teams for process in team.processes)
 
 
 def prepare(teams: Sequence[Team], source: str, device: str, metrics: tuple[str, ...]) -> dict[str, str]:
@@ -137,12 +140,24 @@ def execute(
 
 
 class Team:
-    """The :class:`~hvqbench.bench.task.Workers` of this machine."""
+    """The :class:`~hvqbench.bench.task.Workers` of this machine.
 
-    def __init__(self, threads: int) -> None:
+    Parameters
+    ----------
+    threads
+        Of each process.
+    timeout_s
+        How long one of them may take for an answer.
+    """
+
+    def __init__(self, threads: int, timeout_s: float = TIMEOUT_S) -> None:
         # Judge and describer may download: let that be seen.
         quiet = {"encoder": True, "decoder": True, "judge": False, "describer": False}
-        self._processes = {role: Process(role, threads, said) for role, said in quiet.items()}
+        self._processes = {role: Process(role, threads, said, timeout_s) for role, said in quiet.items()}
+
+    @property
+    def processes(self) -> list[Process]:
+        return list(self._processes.values())
 
     @property
     def ready(self) -> bool:
@@ -187,74 +202,142 @@ class Team:
         return self.call("describer", metric, device, None)
 
     def close(self) -> None:
-        for process in self._processes.values():
-            process.close()
+        close_processes(self.processes)
 
 
 class Process:
-    """A worker process, started when it is first called and again when it has died."""
+    """A worker process, started when it is first called and again when it has died.
 
-    def __init__(self, role: str, threads: int, quiet: bool = True) -> None:
+    Parameters
+    ----------
+    role
+        One of :data:`hvqbench.bench.worker.ROLES`.
+    quiet
+        Whether what it prints is kept for its obituary, and not shown.
+    timeout_s
+        How long it may take for an answer; None for ever.
+    """
+
+    def __init__(self, role: str, threads: int, quiet: bool = True, timeout_s: float | None = TIMEOUT_S) -> None:
         self.role = role
         self._quiet = quiet
         self._threads = threads
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: Any = None
+        self._timeout_s = timeout_s
+        self._running: _Running | None = None
         self._lock = threading.Lock()
         self._closed = False
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs now, if one does."""
+        return self._running.process.pid if self._running else None
+
     def call(self, *request: Any) -> Any:
         """Send a request and wait for the answer."""
-        process = self._running()
+        running = self._start()
+        process = running.process
         assert process.stdin is not None
         assert process.stdout is not None
+        alarm = threading.Timer(self._timeout_s or 0, running.expire)
+        alarm.daemon = True
+        if self._timeout_s:
+            alarm.start()
         try:
             pickle.dump(request, process.stdin, pickle.HIGHEST_PROTOCOL)
             process.stdin.flush()
             fine, answer = pickle.load(process.stdout)
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-            raise WorkerError(self._obituary(process)) from None
+            raise WorkerError(self._bury(running)) from None
+        finally:
+            alarm.cancel()
+        if running.expired:  # with the answer on its way: the process is gone all the same
+            raise WorkerError(self._bury(running))
         if not fine:
             raise WorkerError(f"{self.role}: {answer}")
         return answer
 
     def close(self) -> None:
         """Kill the process and whatever it started."""
+        close_processes([self])
+
+    def stop(self) -> _Running | None:
+        """Kill the process, and start no other; what it started is still to be killed."""
         with self._lock:
             self._closed = True
-            if self._process is not None:
-                self._kill(self._process)
+            running, self._running = self._running, None
+        if running is not None:
+            running.stop()
+        return running
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> _Running:
         with self._lock:
             if self._closed:
                 raise WorkerError("the run was stopped")
-            if self._process is None:
-                self._process = self._start()
-            return self._process
+            if self._running is None:
+                start_watchman()
+                self._running = _Running(self.role, self._threads, self._quiet)
+            return self._running
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._log = tempfile.TemporaryFile() if self._quiet else None  # noqa: SIM115 - lives as long as the process
+    def _bury(self, running: _Running) -> str:
+        """Forget a process that has died, and say what it died of."""
+        with self._lock:
+            if self._running is running:
+                self._running = None
+        if running.expired:
+            running.end()
+            return f"{self.role}: no answer after {self._timeout_s:g} s, so it was ended; --timeout gives more time"
+        return f"the {self.role} process {running.obituary()}"
+
+
+class _Running:
+    """A worker process that runs.
+
+    What tells its end is a thread that waits for it, and not the end of its answers: a child that it forked may hold
+    that pipe for ever. The thread kills such children.
+    """
+
+    def __init__(self, role: str, threads: int, quiet: bool) -> None:
+        self.line = new_line()
+        self.expired = False
+        self._stopped = False
+        self._log: Any = tempfile.TemporaryFile() if quiet else None  # noqa: SIM115 - lives as long as the process
         # The caller's import path, and -P so that a file in the working directory hides no library.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        environment |= dict.fromkeys(THREAD_VARIABLES, str(self._threads))
-        return subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from hvqbench.bench.worker import main; main({self.role!r})"],
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), VARIABLE: self.line}
+        environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, "-P", "-c", f"from hvqbench.bench.worker import main; main({role!r})"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=environment,
             start_new_session=True,  # Ctrl-C in the terminal is for the parent, which then ends the workers
         )
+        self._undertaker = threading.Thread(target=self._wait, daemon=True)
+        self._undertaker.start()
 
-    def _obituary(self, process: subprocess.Popen[bytes]) -> str:
-        """Bury a process that has died, and say what it died of."""
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)  # its pipe closes a moment before it is gone
-        code = process.poll()
-        with self._lock:
-            self._kill(process)
-            self._process = None
+    def expire(self) -> None:
+        """Its time is over."""
+        self.expired = True
+        self._kill()
+
+    def stop(self) -> None:
+        """Kill it alone: whoever stops several processes kills at once what all of them have started."""
+        self._stopped = True
+        self._kill()
+
+    def end(self) -> None:
+        """Kill it, and return when it is gone with all that it started."""
+        self._kill()
+        self._undertaker.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
+
+    def obituary(self) -> str:
+        """What it died of, or did instead of answering."""
+        self._undertaker.join(5)  # its pipe closes a moment before it is gone
+        code = self.process.poll()
+        self.end()
         last = ""
         if self._log is not None:
             self._log.seek(0)
@@ -263,14 +346,23 @@ class Process:
         if code is not None and code < 0:
             name = signal.Signals(-code).name
             hint = ", perhaps for want of memory (fewer --jobs need less)" if name == "SIGKILL" else ""
-            return f"the {self.role} process was killed by {name}{hint}{last}"
-        return f"the {self.role} process ended with exit code {code}{last}"
+            return f"was killed by {name}{hint}{last}"
+        return f"ended with exit code {code}{last}"
 
-    @staticmethod
-    def _kill(process: subprocess.Popen[bytes]) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
+    def _wait(self) -> None:
+        self.process.wait()
+        if not self._stopped:
+            end(self.line)
+
+    def _kill(self) -> None:
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def close_processes(processes: Iterable[Process]) -> None:
+    """Kill processes and whatever they started."""
+    stopped = [running for process in processes if (running := process.stop())]
+    end(*(running.line for running in stopped))
+    for running in stopped:
+        running.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -52,21 +53,18 @@ class OtherWork:
         self._start = self._now()
 
     def cores(self) -> float:
-        """The mean number of cores; NaN where the system does not tell (``/proc/stat``, Linux)."""
-        start, now = self._start, self._now()
-        if start is None or now is None or now[0] == start[0]:
-            return float("nan")
-        return max(0.0, (now[1] - start[1]) / (now[0] - start[0]))
+        """The mean number of cores."""
+        (start, before), (now, after) = self._start, self._now()
+        return max(0.0, (after - before) / (now - start)) if now > start else math.nan
 
     @staticmethod
-    def _now() -> tuple[float, float] | None:
+    def _now() -> tuple[float, float]:
         """Wall time, and CPU time of others, in seconds."""
-        # user nice system idle iowait irq softirq steal; the two of guests are counted in user and nice already
-        fields = _first_line("/proc/stat").split()[1:9]
-        if len(fields) < 8:
-            return None
-        ticks = [int(field) for field in fields]
-        busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+        import psutil
+
+        spent = psutil.cpu_times()._asdict()
+        # The time of guests is in that of users already, and to wait for a disk is no work.
+        busy = sum(seconds for kind, seconds in spent.items() if kind not in ("idle", "iowait", "guest", "guest_nice"))
         return perf_counter(), busy - cpu_seconds()
 
 
@@ -87,12 +85,15 @@ def peak_memory(call: Callable[[], object], device: str = "cpu") -> dict[str, fl
     of a child process that the codec starts, which is looked at every 2 ms. NaN where the system does not tell.
     ``gpu_memory`` is the peak that torch's allocator had handed out, weights included; NaN on the CPU.
     """
+    import psutil
+
     torch: Any = sys.modules.get("torch")
     on_gpu = torch is not None and device.startswith("cuda")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     gc.collect()
-    _give_back_freed_memory()
+    with suppress(AttributeError):  # not every C library can
+        psutil.heap_trim()  # what an earlier call freed and was kept would hide what the next one needs
     resettable = _reset_peak()
     children = _ChildWatch()
     try:
@@ -101,8 +102,8 @@ def peak_memory(call: Callable[[], object], device: str = "cpu") -> dict[str, fl
         child_peak = children.stop()
     own = _peak_of("self") if resettable else None
     return {
-        "memory": float("nan") if own is None else own + child_peak,
-        "gpu_memory": torch.cuda.max_memory_allocated(device) if on_gpu else float("nan"),
+        "memory": math.nan if own is None else own + child_peak,
+        "gpu_memory": torch.cuda.max_memory_allocated(device) if on_gpu else math.nan,
     }
 
 
@@ -123,13 +124,10 @@ class _ChildWatch:
         return self._peak
 
     def _watch(self) -> None:
-        own = str(os.getpid())
         while not self._stop.wait(0.002):
-            with suppress(OSError):
-                for process in filter(str.isdigit, os.listdir("/proc")):
-                    # After the command's name, which may hold anything, come the state and the parent.
-                    if _first_line(f"/proc/{process}/stat").rpartition(")")[2].split()[1:2] == [own]:
-                        self._peak = max(self._peak, _peak_of(process) or 0)
+            for listed in Path("/proc/self/task").glob("*/children"):  # each thread has its own; none elsewhere
+                with suppress(OSError):
+                    self._peak = max(self._peak, *(_peak_of(child) or 0 for child in listed.read_text().split()), 0)
 
 
 def _reset_peak() -> bool:
@@ -147,14 +145,6 @@ def _peak_of(process: str) -> int | None:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return None
-
-
-def _give_back_freed_memory() -> None:
-    """What an earlier call freed but the C library kept would hide what the next one needs."""
-    import ctypes
-
-    with suppress(OSError, AttributeError):  # the C library is not glibc
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cpu_model() -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import hvqbench
-from hvqbench.bench.executor import Team
+from hvqbench.bench.executor import TIMEOUT_S, Team
 from hvqbench.bench.plan import Entry, check_device, find_codec, library_versions, metric_versions
 from hvqbench.bench.rows import Row
 from hvqbench.bench.task import Task, WorkerError
@@ -21,6 +19,7 @@ from hvqbench.codec import Image
 from hvqbench.data import ImageFile
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import read_image
+from hvqbench.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -30,20 +29,20 @@ class CarriedImage(ImageFile):
     data: bytes = b""
 
     def read(self) -> Image:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / self.path.name
+        with scratch_folder() as folder:
+            file = folder / self.path.name
             file.write_bytes(self.data)
-            return read_image(file)
+            return self.checked(read_image(file))
 
 
 class NodeTeam:
     """The actor: a team on the machine that it is on."""
 
-    def __init__(self, threads: int, folder: str, catalog: str) -> None:
+    def __init__(self, threads: int, folder: str, catalog: str, timeout_s: float = TIMEOUT_S) -> None:
         with suppress(OSError):  # a codec may be named by a relative path; what is not there says so itself
             os.chdir(folder)
         os.environ[CATALOG_VARIABLE] = catalog
-        self._team = Team(threads)
+        self._team = Team(threads, timeout_s)
         self._circumstances: Row = {"host": platform.node(), "threads": threads}
         self._entries: dict[str, Entry] = {}
         self._refusals: dict[tuple[str, str, str, str], str] = {}

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import hvqbench
 from hvqbench.bench.rows import Identity, Row
 from hvqbench.bench.task import Task, now
 from hvqbench.codec import Codec, CodecSpec, image_digest
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
+from hvqbench.image import READER, not_applied
 
 if TYPE_CHECKING:
     from hvqbench.data import Dataset, ImageFile
@@ -36,6 +38,8 @@ class Entry:
     fingerprint: str
     broken: str = ""
     """Why there is no codec or no fingerprint."""
+    points: tuple[float, ...] = ()
+    """Its own operating points; none for the plan's."""
 
     def unavailable(self) -> str | None:
         """Why the codec cannot run here; None if it can."""
@@ -76,6 +80,23 @@ def find_codec(source: str) -> Entry:
     return replace(entry, broken=(codec and entry.unavailable()) or reason)
 
 
+def find_entries(codecs: str | Iterable[str], points: Sequence[float] | None = None) -> list[Entry]:
+    """The codecs that :func:`hvqbench.selection.choose_codecs` finds.
+
+    Points of their own (``hypervq@0,1.6``) go before *points*, and these before a codec's ladder.
+    """
+    from hvqbench.selection import choose_codecs
+
+    entries = []
+    for source, named in choose_codecs(codecs).items():
+        entry = find_codec(source)
+        if any(named):
+            own = [point for chosen in named for point in chosen or points or entry.spec.points]
+            entry = replace(entry, points=tuple(dict.fromkeys(own)))
+        entries.append(entry)
+    return entries
+
+
 def make_plan(
     entries: Iterable[Entry],
     dataset: str,
@@ -104,7 +125,7 @@ def make_plan(
         for picture in pictures
         if not picture.unreadable
         for entry in usable
-        for point in points or entry.spec.points
+        for point in entry.points or points or entry.spec.points
     ]
 
 
@@ -171,42 +192,70 @@ def metric_versions(names: Sequence[str]) -> dict[str, str]:
 
 
 def look_at(dataset: Dataset, limit: int | None, cache: Path) -> list[Picture]:
-    """Hash the pixels of a data set's images.
+    """Hash the pixels of a data set's images, and say what their files say of colours that is not applied.
 
-    Hashes are kept in the file *cache* with each image file's size and time of change, so that a finished sweep is
-    recognised without reading pixels. One image is in memory at a time.
+    Hashes are kept in the file *cache* with what tells each image file from any other in its place, so that a finished
+    sweep is recognised without reading pixels. The pictures carry them: whoever reads one later gets these pixels or an
+    error. One image is in memory at a time.
     """
-    stamp = hvqbench.__version__  # another version may convert pixels in another way
+    stamp = " ".join([READER, *(f"{name}=={metadata.version(name)}" for name in ("pillow", "imagecodecs"))])
     known = _read_cache(cache, stamp)
     fresh = dict(known)
     pictures = []
+    told: dict[str, list[str]] = {}
     for file in dataset.images[:limit]:
         try:
-            stat = file.path.stat()
             place = str(file.path.resolve())
+            state = _state(file.path)
             entry = known.get(place)
-            if entry is None or entry[:2] != [stat.st_size, stat.st_mtime_ns]:
+            if entry is None or entry[: len(state)] != state:
+                fresh.pop(place, None)
                 image = file.read()
-                entry = [stat.st_size, stat.st_mtime_ns, image_digest(image), image.shape[1], image.shape[0]]
-                fresh[place] = entry
-            pictures.append(Picture(file, *entry[2:]))
+                notes = list(not_applied(file.path))
+                entry = [*state, image_digest(image), image.shape[1], image.shape[0], notes]
+                if not _may_still_change(state) and _state(file.path) == state:
+                    fresh[place] = entry
+            sha256, width, height, notes = entry[len(state) :]
+            pictures.append(Picture(replace(file, sha256=sha256), sha256, width, height))
+            for note in notes:
+                told.setdefault(note, []).append(file.name)
         except HvqbenchError as error:
             pictures.append(Picture(file, unreadable=str(error)))
         except OSError as error:
             reason = f"cannot read {file.path}: {error.strerror}; check the file and its permissions"
             pictures.append(Picture(file, unreadable=reason))
+    for note, names in told.items():
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        say(f"not applied, the pixels are taken for sRGB: {note} of {len(names)} images ({shown})")
     if fresh != known:
         with contextlib.suppress(OSError):  # only a cache
-            atomic_write(cache, json.dumps({"version": stamp, "images": fresh}).encode())
+            content = {"version": stamp, "images": fresh}
+            atomic_write(cache, json.dumps(content | {"sha256": _sha256(content)}).encode())
     return pictures
+
+
+def _state(path: Path) -> list[int]:
+    """What differs when a file is replaced or written to, whatever is done to its time of change afterwards."""
+    stat = path.stat()
+    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _may_still_change(state: list[int]) -> bool:
+    """Whether the file changed so lately that one more change could leave its times as they are."""
+    return time.time_ns() - state[-1] < 2 * 10**9
 
 
 def _read_cache(path: Path, stamp: str) -> dict[str, list]:
     try:
         content = json.loads(path.read_bytes())
-        return content["images"] if content["version"] == stamp else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = content.pop("sha256") == _sha256(content)
+        return content["images"] if whole and content["version"] == stamp else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _sha256(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_device(device: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hvqbench.bench.rows import Row
 from hvqbench.errors import say
+from hvqbench.shown import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,7 +58,7 @@ def _bar(total: int) -> Iterator[Advance]:
             nonlocal failures
             failures += failed
             text = f"{label}, {failures} failed" if failures else label
-            bar.update(task, advance=1, description=escape(text))
+            bar.update(task, advance=1, description=escape(visible(text)))
             if row is not None:
                 codecs.setdefault(row["codec"], _Latest()).add(row, failed)
                 live.update(Group(_table(codecs), bar))
@@ -81,6 +82,7 @@ class _Latest:
 
 
 def _table(codecs: Mapping[str, _Latest]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     names = list(dict.fromkeys(n for own in codecs.values() for n in json.loads(own.row.get("metrics") or "{}")))
@@ -94,7 +96,7 @@ def _table(codecs: Mapping[str, _Latest]) -> Table:
         row = own.row
         place = f"{row['point_name']} {row['point']:g} {row['image']}" if row else ""
         values = [f"{row[name]:.4f}" if isinstance(row.get(name), float) else "" for name in ("bpp", *names)]
-        table.add_row(codec, place, f"{own.rows}", f"{own.failed or ''}", *values)
+        table.add_row(escape(visible(codec)), escape(visible(place)), f"{own.rows}", f"{own.failed or ''}", *values)
     return table
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvqbench.advice import codec_source, command, dataset_source, repr_point
 from hvqbench.bench.current import current
 from hvqbench.bench.plan import Entry, find_codec, metric_versions
 from hvqbench.bench.rows import Row, has_point, identity, of_set, versions_in
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import task_key
 from hvqbench.errors import HvqbenchError
+from hvqbench.protocol import NOT_DECODED
 
 SHORTEST_KEY = 6
 
@@ -74,7 +75,10 @@ def why(name: str, results: str | Path = "results") -> Provenance:
         raise HvqbenchError(f"no results in {str(results)!r}: run `hvqbench run` first, or name its folder (--results)")
     counting = {identity(row) for row in current(rows)}
     row = _find(rows, name, counting)
-    entry = _codec(row["codec"])
+    # Of all rows: one that was scored later remembers that command, and not the one that named the paths.
+    commands = [str(other.get("command") or "") for other in (*rows, row)]
+    codec = codec_source(row["codec"], commands)
+    entry = _codec(codec)
     device = str(row["device"]).partition(":")[0]
     if of_set(row):
         parts = {"images": "the keys and the pixels of all images of this point, as restored"}
@@ -94,7 +98,7 @@ def why(name: str, results: str | Path = "results") -> Provenance:
         consistent=consistent,
         changed=tuple(_changes(row, entry)),
         ingredients=_ingredients(entry),
-        command=_command(row, results),
+        command=_command(row, codec, dataset_source(row["dataset"], commands), results),
     )
 
 
@@ -113,7 +117,7 @@ def _find(rows: list[Row], name: str, counting: set[tuple[str, str, str, str]]) 
     places = {(row["dataset"], row["codec"], row["image"]): row["key"] for row in found}
     if len(places) > 1:
         several = "; ".join(f"{' '.join(place)} ({key[:12]})" for place, key in sorted(places.items())[:3])
-        raise HvqbenchError(f"{len(places)} rows are {name!r}: {several}; give one of these keys, or more of it")
+        raise HvqbenchError(f"{len(places)} rows are {name!r}: {several}; give more of a key, or CODEC/POINT/IMAGE")
     return found[-1]
 
 
@@ -155,10 +159,12 @@ def _changes(row: Row, entry: Entry | None) -> list[str]:
     return changes
 
 
-def _command(row: Row, results: str | Path) -> str:
-    words = ["hvqbench", "run", "--codec", row["codec"], "--dataset", row["dataset"], "--points", f"{row['point']:g}"]
+def _command(row: Row, codec: str, dataset: str, results: str | Path) -> str:
+    if NOT_DECODED in (row.get("protocol") or "").split():
+        return str(row["command"])
+    words = ["run", "--codec", codec, "--dataset", dataset, "--points", repr_point(row["point"])]
     if metrics := ",".join(versions_in(row)):
         words += ["--metric", metrics]
     if row["device"] != "cpu":
         words += ["--device", row["device"]]
-    return shlex.join([*words, "--rerun", "all", "--results", str(results)])
+    return command(*words, "--rerun", "all", results=results)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import hvqbench
-from hvqbench.bench.executor import LostTeamError, Team
+from hvqbench.bench.executor import TIMEOUT_S, LostTeamError, Team
 from hvqbench.bench.node import CarriedImage, NodeTeam
 from hvqbench.bench.rows import Identity, Row
 from hvqbench.bench.task import Task, WorkerError
@@ -67,7 +67,7 @@ class Share:
 
 
 @contextmanager
-def open_ray_teams(jobs: int, address: str | None, share: Share) -> Iterator[list[Team]]:
+def open_ray_teams(jobs: int, address: str | None, share: Share, timeout_s: float = TIMEOUT_S) -> Iterator[list[Team]]:
     """As many teams as *jobs*, on the cluster at *address*; when the block ends, in whatever way, they are gone.
 
     Of the teams some may still wait for room. Raises :class:`~hvqbench.errors.HvqbenchError` if there is no cluster.
@@ -77,7 +77,7 @@ def open_ray_teams(jobs: int, address: str | None, share: Share) -> Iterator[lis
     if own:
         _connect(ray, address)
     losses: Counter[Identity] = Counter()
-    teams = [RayTeam(ray, share, losses) for _ in range(jobs)]
+    teams = [RayTeam(ray, share, losses, timeout_s) for _ in range(jobs)]
     try:
         _gather(ray, teams)
         yield list(teams)
@@ -131,8 +131,9 @@ def _gather(ray: Any, teams: Sequence[RayTeam]) -> None:
 class RayTeam(Team):
     """A team on whatever node has room for it; if that is lost, on another one."""
 
-    def __init__(self, ray: Any, share: Share, losses: Counter[Identity]) -> None:
+    def __init__(self, ray: Any, share: Share, losses: Counter[Identity], timeout_s: float = TIMEOUT_S) -> None:
         self.share = share
+        self._timeout_s = timeout_s
         self._ray = ray
         self._losses = losses
         self._lock = threading.Lock()
@@ -152,7 +153,8 @@ class RayTeam(Team):
             kind = self._ray.remote(NodeTeam)
             # Calls of several processes of the team come at the same time; close() comes when it wants.
             options = self.share.options | {"max_concurrency": 8, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
-            self._actor = kind.options(**options).remote(max(1, int(self.share.cpu)), os.getcwd(), _catalog())
+            threads = max(1, int(self.share.cpu))
+            self._actor = kind.options(**options).remote(threads, os.getcwd(), _catalog(), self._timeout_s)
             self._greeting = self._actor.greet.remote()
         return self._greeting
 
@@ -236,7 +238,7 @@ class RayTeam(Team):
     def _carry(self, image: ImageFile) -> Any:
         """The image in Ray's memory: it goes to a node once, however many points follow."""
         if self._carried[0] != image:
-            carried = CarriedImage(image.name, image.path, image.path.read_bytes())
+            carried = CarriedImage(image.name, image.path, image.path.read_bytes(), sha256=image.sha256)
             self._carried = image, self._ray.put(carried)
         return self._carried[1]
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
@@ -48,6 +50,22 @@ def versions_in(row: Row) -> dict[str, str]:
 def time_of(row: Row) -> str:
     """When it was measured, as text that sorts."""
     return row["started"]
+
+
+def after(moment: str, newest: str) -> str:
+    """*moment*, or where that is not later than *newest* the moment after it; both as :func:`time_of` has them.
+
+    So what was measured later has the later time, also when a clock ran fast, was set back, or is another machine's
+    (a hybrid logical clock: Kulkarni et al., OPODIS 2014).
+    """
+    if moment > newest:
+        return moment
+    with suppress(ValueError, OverflowError):
+        parsed = datetime.fromisoformat(newest)
+        step = parsed.replace(tzinfo=parsed.tzinfo or UTC) + timedelta(microseconds=1)
+        if (text := step.isoformat(timespec="microseconds")) > newest:
+            return text
+    return f"{newest}0"  # no time as hvqbench writes it, but it sorts
 
 
 def has_point(row: Row) -> bool:

@@ -7,15 +7,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hvqbench.advice import codec_source, dataset_source
 from hvqbench.bench.current import current
-from hvqbench.bench.executor import open_teams
+from hvqbench.bench.executor import TIMEOUT_S, open_teams
 from hvqbench.bench.plan import Entry, Picture, find_codec, lacking, library_versions, look_at
+from hvqbench.bench.request import check_arguments
 from hvqbench.bench.rows import Row, identity
 from hvqbench.bench.sets import WholeSets, check_size
 from hvqbench.bench.store import Store
-from hvqbench.bench.sweep import circumstances, finish, measure_images, measure_sets, split_metrics, usable_metrics
+from hvqbench.bench.sweep import (
+    circumstances,
+    finish,
+    measure_images,
+    measure_sets,
+    split_metrics,
+    usable_metrics,
+)
 from hvqbench.bench.task import Task
 from hvqbench.errors import HvqbenchError, UnavailableError, did_you_mean
+from hvqbench.protocol import NOT_DECODED
+from hvqbench.selection import choose_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +51,7 @@ def score(
     jobs: int = 1,
     small_sets: bool = False,
     progress: bool = True,
+    timeout_s: float = TIMEOUT_S,
 ) -> Scored:
     """Add *metrics* to the rows that count now and lack them. To resume is to call it again.
 
@@ -51,7 +63,7 @@ def score(
         Only these; by default all in the store.
     datasets
         Only these: ids, or the folders that were run over. By default all in the store.
-    jobs, small_sets
+    jobs, small_sets, timeout_s
         As of :func:`hvqbench.run`.
 
     Raises
@@ -61,22 +73,25 @@ def score(
     """
     import pandas as pd
 
+    check_arguments(jobs, "missing", None, None, timeout_s)
     of_images, of_sets = split_metrics(usable_metrics(metrics))
     store = Store(results)
     stored = {identity(row): row for row in store.rows()}
     counting = [row for row in current(list(stored.values())) if row["status"] == "ok"]
+    told = {row["codec"] for row in counting if _is_told(row) and (codecs is None or row["codec"] in codecs)}
     rows = [stored[identity(row)] for row in counting]  # as they are stored, with values of older versions
     if not rows:
         raise HvqbenchError(f"no finished rows in {str(results)!r}: run `hvqbench run` first, or name its folder")
     store.open()
-    wanted = _folders(datasets, {row["dataset"] for row in rows})
-    for name in codecs or ():
-        if name not in (known := {row["codec"] for row in rows}):
-            raise did_you_mean("codec", name, known)
+    commands = [str(row.get("command") or "") for row in rows]
+    wanted = _folders(datasets, {row["dataset"] for row in rows}, commands)
+    codecs = list(choose_among(codecs, {row["codec"] for row in rows})) if codecs is not None else None
     context = circumstances(jobs)
-    scored = Scored(pd.DataFrame())
+    again = "it has no bitstreams here: `hvqbench score --reconstructions`, with --metric, scores its pictures again"
+    scored = Scored(pd.DataFrame(), [f"codec {codec}: {again}" for codec in sorted(told)])
+    rows = [row for row in rows if not _is_told(row)]
     frames = []
-    with open_teams(jobs) as teams:
+    with open_teams(jobs, timeout_s) as teams:
         if reasons := teams[0].prepare_metrics(tuple(of_images)) if of_images else {}:
             name, reason = next(iter(reasons.items()))
             raise UnavailableError(f"metric {name} cannot run here: {reason}")
@@ -85,7 +100,7 @@ def score(
             pictures = _pictures(place, store.root, scored.left_out)
             if pictures is None or not own:
                 continue
-            entries = _entries(own, scored.left_out)
+            entries = _entries(own, commands, scored.left_out)
             tasks = _tasks(own, entries, pictures, of_images, scored.left_out)
             sizes = {task.image.name: (task.width, task.height) for task in tasks}
             check_size(of_sets, dataset, list(sizes.values()), small_sets)
@@ -102,10 +117,15 @@ def score(
     return scored
 
 
-def _folders(datasets: Sequence[str] | None, known: set[str]) -> dict[str, str]:
+def _is_told(row: Row) -> bool:
+    """Whether *row* is of pictures that others decoded."""
+    return NOT_DECODED in (row.get("protocol") or "").split()
+
+
+def _folders(datasets: Sequence[str] | None, known: set[str], commands: Sequence[str]) -> dict[str, str]:
     """The data sets to score, by id: what :func:`hvqbench.data.load_dataset` takes."""
     if datasets is None:
-        return {name: name for name in sorted(known)}
+        return {name: dataset_source(name, commands) for name in sorted(known)}
     chosen = {name if name in known else Path(name).resolve().name: name for name in datasets}
     for name in chosen:
         if name not in known:
@@ -124,12 +144,12 @@ def _pictures(place: str, root: Path, left_out: list[str]) -> dict[str, Picture]
     return {p.file.name: p for p in look_at(data, None, root / ".images.json") if not p.unreadable}
 
 
-def _entries(rows: Iterable[Row], left_out: list[str]) -> dict[str, Entry]:
+def _entries(rows: Iterable[Row], commands: Sequence[str], left_out: list[str]) -> dict[str, Entry]:
     """The codecs of *rows* that can decode here what they once encoded."""
     entries = {}
     for codec, fingerprint in {row["codec"]: row["codec_fingerprint"] for row in rows}.items():
         try:
-            entry = find_codec(codec)
+            entry = find_codec(codec_source(codec, commands))
             reason = entry.unavailable()
         except HvqbenchError as error:
             left_out.append(f"codec {codec}: {error}")
@@ -187,7 +207,7 @@ def _to_do(tasks: Iterable[Task], store: Store, left_out: list[str]) -> list[Tas
             continue
         if store.stream(task.earlier["bitstream_sha256"]) is None:
             where = f"{task.codec} at {task.point:g}, {task.dataset} {task.image.name}"
-            left_out.append(f"{where}: its bitstream is not kept; `hvqbench run --rerun all` makes it again")
+            left_out.append(f"{where}: its bitstream is not kept; run its codec again with --rerun all")
             continue
         todo.append(task)
     return todo

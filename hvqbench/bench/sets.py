@@ -130,8 +130,7 @@ class Originals:
     def _load(self, name: str, metric: SetMetric, task: SetTask, workers: SetWorkers) -> Features:
         from io import BytesIO
 
-        from hvqbench.downloads import cache_folder
-        from hvqbench.files import atomic_write
+        from hvqbench.downloads import cache_folder, keep
 
         path = cache_folder() / "features" / f"{metric.descriptor}-{name[:16]}.npy"
         if path.is_file():
@@ -142,8 +141,7 @@ class Originals:
         features = np.concatenate([workers.describe(metric.info.id, m.device, m.image) for m in task.members])
         file = BytesIO()
         np.save(file, features)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, file.getvalue())
+        keep(path, file.getvalue())
         return features
 
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import os
 import platform
-import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import hvqbench
+from hvqbench.advice import given_command
 from hvqbench.bench.current import current, one_version
 from hvqbench.bench.executor import Team, execute, open_teams, prepare, threads_per_process
 from hvqbench.bench.plan import (
-    Rerun,
     by_image,
     check_device,
-    find_codec,
+    find_entries,
     lacking,
     library_versions,
     look_at,
@@ -31,70 +27,26 @@ from hvqbench.bench.plan import (
 )
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.reading import to_frame
+from hvqbench.bench.request import Request
 from hvqbench.bench.rows import Identity, Row, identity, newest, of_set
 from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Task, now
-from hvqbench.catalog import select_codecs
-from hvqbench.errors import HvqbenchError, UnavailableError, say
+from hvqbench.errors import UnavailableError, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hvqbench.data import Dataset
 
-Executor = Literal["local", "ray"]
 
-
-def run(
-    codecs: str | Sequence[str],
-    dataset: str | Path | Dataset,
-    *,
-    metrics: Sequence[str] | None = None,
-    points: Sequence[float] | None = None,
-    results: str | Path = "results",
-    jobs: int = 1,
-    rerun: Rerun = "missing",
-    device: str = "cpu",
-    progress: bool = True,
-    limit: int | None = None,
-    small_sets: bool = False,
-    executor: Executor = "local",
-    address: str | None = None,
-    per_job: Mapping[str, float] | None = None,
-) -> pd.DataFrame:
+def run(codecs: str | Sequence[str], dataset: str | Path | Dataset, **options: Any) -> pd.DataFrame:
     """Run codecs over a data set; what is in *results* already is not measured again.
 
     Parameters
     ----------
-    codecs
-        Ids that ``hvqbench ls codecs`` shows, tags (``classic``), or paths of ``codec.toml`` files.
-    dataset
-        An id, a folder of images, or a :class:`~hvqbench.data.Dataset`.
-    metrics
-        Metric ids; by default all of one image that ship with hvqbench or a plug-in, and can run here.
-    points
-        Operating points; by default each codec's own ladder.
-    results
-        The folder of the store. To resume a sweep that was stopped is to call this again.
-    jobs
-        Teams of processes at work at the same time. Times are only reported as speed if it is 1.
-    rerun
-        ``"missing"`` measures what has no row, ``"failed"`` also what failed, ``"all"`` everything, ``"never"``
-        nothing.
-    device
-        Where codecs run, as torch names it.
-    limit
-        Only the first so many images.
-    small_sets
-        Compute metrics of whole sets also where the set has too few patches for them.
-    executor
-        ``"local"``, this machine, or ``"ray"``, a Ray cluster: ``docs/cluster.md``.
-    address
-        Of the Ray cluster, ``host:port``; by default ``RAY_ADDRESS``, or the one that this machine belongs to.
-    per_job
-        What a job takes of a node of the cluster: ``cpu``, ``gpu`` and ``memory`` in GB, by default one core, and one
-        GPU if *device* is one.
+    codecs, dataset, options
+        As of :class:`~hvqbench.bench.request.Request`.
 
     Returns
     -------
@@ -108,29 +60,28 @@ def run(
     HvqbenchError
         An unknown name, a metric that was named and cannot run, a set too small for it, a store that cannot be written.
     """
+    return sweep(Request(codecs, dataset, **options))
+
+
+def sweep(request: Request) -> pd.DataFrame:
+    """Do what is asked for; see :func:`run`."""
     from hvqbench.data import Dataset, load_dataset
 
-    check_arguments(jobs, rerun, limit, points)
-    if executor not in get_args(Executor):
-        raise HvqbenchError(f"executor is {executor!r}; it must be one of {', '.join(get_args(Executor))}")
-    if executor == "local" and (address or per_job):
-        raise HvqbenchError("address and per-job are of a Ray cluster: add --executor ray, or leave them out")
-    names = select_codecs(codecs)
-    entries = [find_codec(name) for name in names]
-    wanted, of_sets = split_metrics(usable_metrics(metrics))
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
-    store = Store(results)
+    entries = find_entries(request.codecs, request.points)
+    wanted, of_sets = split_metrics(usable_metrics(request.metrics))
+    data = request.dataset if isinstance(request.dataset, Dataset) else load_dataset(request.dataset)
+    store = Store(request.results)
     store.open()
-    pictures = look_at(data, limit, store.root / ".images.json")
-    check_size(of_sets, data.id, [(p.width, p.height) for p in pictures if not p.unreadable], small_sets)
+    pictures = look_at(data, request.limit, store.root / ".images.json")
+    check_size(of_sets, data.id, [(p.width, p.height) for p in pictures if not p.unreadable], request.small_sets)
     known = {identity(row): row for row in store.rows(data.id, {entry.spec.id for entry in entries})}
     reasons = {entry.spec.id: entry.broken for entry in entries if entry.broken}
-    context = circumstances(jobs)
+    context = circumstances(request.jobs)
 
-    tasks = make_plan(entries, data.id, pictures, wanted, points, device)
-    if todo := pending(tasks, known, rerun):
-        if executor == "local":  # a cluster's nodes look at their own
-            check_device(device)
+    tasks = make_plan(entries, data.id, pictures, wanted, request.points, request.device)
+    if todo := pending(tasks, known, request.rerun):
+        if request.executor == "local":  # a cluster's nodes look at their own
+            check_device(request.device)
         at_work = {task.codec for task in todo}
         reasons |= {e.spec.id: reason for e in entries if e.spec.id in at_work and (reason := e.unavailable())}
     notes = [note(data.id, e, "unavailable", reasons[e.spec.id]) for e in entries if e.spec.id in reasons]
@@ -146,29 +97,30 @@ def run(
         | {"libraries": library_versions(entry.codec), "protocol": " ".join(entry.spec.protocol.flags)}
         for entry in entries
     }
-    at_home = executor == "local" or not (todo or of_sets)
-    with open_teams(jobs) if at_home else _open_cluster(jobs, address, per_job, device) as teams:
+    at_home = request.executor == "local" or not (todo or of_sets)
+    with open_teams(request.jobs, request.timeout_s) if at_home else _open_cluster(request) as teams:
         if todo:
-            if unready := prepare(teams, todo[0].source, device, tuple(wanted)):
-                _report_unready(unready, named=metrics is not None)
+            if unready := prepare(teams, todo[0].source, request.device, tuple(wanted)):
+                _report_unready(unready, named=request.metrics is not None)
                 wanted = {name: version for name, version in wanted.items() if name not in unready}
                 todo = [replace(task, metrics=wanted) for task in todo]
                 todo = [task for task in todo if task.earlier is None or lacking(task, task.earlier)]
-            measure_images(store, todo, teams, circumstances_of, progress)
+            measure_images(store, todo, teams, circumstances_of, request.progress)
         nothing_new = not (todo or notes or of_sets)
         if of_sets:
             usable = [task for task in tasks if task.codec not in reasons]
             whole = WholeSets(data.id, len(pictures), of_sets)
-            asked |= measure_sets(store, whole, usable, teams, circumstances_of, progress, rerun != "never")
+            asked |= measure_sets(
+                store, whole, usable, teams, circumstances_of, request.progress, request.rerun != "never"
+            )
     return finish(store, data.id, asked, list(known.values()) if nothing_new else None)
 
 
-def _open_cluster(
-    jobs: int, address: str | None, per_job: Mapping[str, float] | None, device: str
-) -> AbstractContextManager[list[Team]]:
+def _open_cluster(request: Request) -> AbstractContextManager[list[Team]]:
     from hvqbench.bench.ray_executor import Share, open_ray_teams
 
-    return open_ray_teams(jobs, address, Share.of(per_job or {}, device))
+    share = Share.of(request.per_job or {}, request.device)
+    return open_ray_teams(request.jobs, request.address, share, request.timeout_s)
 
 
 def measure_images(
@@ -232,31 +184,21 @@ def finish(store: Store, dataset: str, asked: set[Identity], rows: list[Row] | N
     # Set rows count as long as their images do.
     images = [row for row in rows if not of_set(row)]
     stale = [row | {"started": now()} for row in images if identity(row) in asked and identity(row) not in counting]
-    for row in stale:
-        store.append(row)
-    store.compact(dataset)
+    stale = [store.append(row) for row in stale]
+    if problem := store.compact(dataset).problem:
+        say(problem)
     return one_version(to_frame(row for row in newest([*rows, *stale]) if identity(row) in asked))
 
 
-def check_arguments(jobs: int, rerun: str, limit: int | None, points: Sequence[float] | None) -> None:
-    """Raise on what no sweep can mean."""
-    if jobs < 1:
-        raise HvqbenchError(f"jobs is {jobs}; it must be 1 or more")
-    if rerun not in get_args(Rerun):
-        raise HvqbenchError(f"rerun is {rerun!r}; it must be one of {', '.join(get_args(Rerun))}")
-    if limit is not None and limit < 1:
-        raise HvqbenchError(f"limit is {limit}; it must be 1 or more, or be left out")
-    if points is not None and not points:
-        raise HvqbenchError("points is empty; name at least one, or leave it out for each codec's ladder")
-    if points is not None and not all(map(math.isfinite, points)):
-        raise HvqbenchError(f"points are {', '.join(f'{p:g}' for p in points)}; every one must be a finite number")
-
-
 def usable_metrics(names: Sequence[str] | None) -> list[str]:
-    """By default all metrics of one image whose packages are installed; one that was named and cannot run raises."""
-    from hvqbench.metrics import metric_ids, metric_info
+    """By default all metrics of one image whose packages are installed; one that was named and cannot run raises.
 
-    chosen = _of_images(metric_ids()) if names is None else list(dict.fromkeys(names))
+    Those of extras have to be named.
+    """
+    from hvqbench.metrics import EXTRAS, metric_id, metric_ids, metric_info
+
+    usual = [name for name in metric_ids() if name not in EXTRAS]
+    chosen = _of_images(usual) if names is None else list(dict.fromkeys(map(metric_id, names)))
     missing = {name: reason for name in chosen if (reason := metric_info(name).unavailable())}
     _report_unready(missing, named=names is not None)
     return [name for name in chosen if name not in missing]
@@ -284,11 +226,10 @@ def _report_unready(reasons: dict[str, str], named: bool) -> None:
 
 def circumstances(jobs: int) -> Row:
     """What each row says of the circumstances it was measured in."""
-    command = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
     return {
         "version": hvqbench.__version__,
         "host": platform.node(),
         "threads": threads_per_process(jobs),
         "jobs": jobs,
-        "command": shlex.join(command).encode(errors="replace").decode(),
+        "command": given_command(),
     }

@@ -17,24 +17,26 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.bench.executor import Process, threads_per_process
+from hvqbench.bench.executor import TIMEOUT_S, Process, threads_per_process
 from hvqbench.bench.machine import OtherWork, cpu_seconds, is_busy, machine_facts
-from hvqbench.bench.plan import check_device, find_codec, library_versions, look_at, make_plan, note
+from hvqbench.bench.plan import check_device, find_entries, library_versions, look_at, make_plan, note
 from hvqbench.bench.progress import progress as show_progress
-from hvqbench.bench.rows import Identity, Row
+from hvqbench.bench.request import check_arguments
+from hvqbench.bench.rows import Identity, Row, after
+from hvqbench.bench.sealed import open_sealed, seal
 from hvqbench.bench.store import Store
-from hvqbench.bench.sweep import check_arguments, circumstances
+from hvqbench.bench.sweep import circumstances
 from hvqbench.bench.task import Decoded, Encoded, Task, WorkerError, measure, now
 from hvqbench.bench.worker import Codecs, decoded, describe, encoded
-from hvqbench.catalog import select_codecs
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
+from hvqbench.time_limit import time_limit
 from hvqbench.timing import record, span
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def time_codecs(
     device: str = "cpu",
     progress: bool = True,
     limit: int | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> pd.DataFrame:
     """Time codecs over a data set, and keep the rows beside the quality rows in *results*.
 
@@ -72,6 +75,9 @@ def time_codecs(
         As of :func:`hvqbench.bench.run`. Ratios are against the first codec.
     repeats
         Rounds: how often every call is timed.
+    timeout_s
+        How long a call may take: after that it is interrupted, and its row is a failed one. Code that cannot be
+        interrupted ends the pass; the rounds that are finished are kept.
 
     Returns
     -------
@@ -85,12 +91,12 @@ def time_codecs(
     """
     from hvqbench.data import Dataset, load_dataset
 
-    check_arguments(1, "all", limit, points)
+    check_arguments(1, "all", limit, points, timeout_s)
     if repeats < 1:
         raise HvqbenchError(f"repeats is {repeats}; it must be 1 or more")
     load_average = os.getloadavg()[0]  # before this process raises it
-    names = select_codecs(codecs)
-    entries = [find_codec(name) for name in names]
+    entries = find_entries(codecs, points)
+    names = [entry.source for entry in entries]
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     store = Store(results)
     store.open()
@@ -103,11 +109,11 @@ def time_codecs(
     tasks = [task for task in make_plan(entries, data.id, pictures, {}, points, device) if task.codec not in reasons]
     tasks.sort(key=lambda task: names.index(task.source))  # stable: the first codec comes first, points in order
 
-    start = now()
+    start = after(now(), _newest_pass(store.root))
     context = circumstances(jobs=1) | {"pass": start, "repeats": repeats, "load_average": load_average}
     _warn_if_busy(load_average)
     libraries = {entry.spec.id: library_versions(entry.codec) for entry in entries}
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(timeout_s)
     rounds = []
     with show_progress(len(_largest(tasks)) + repeats * len(tasks), progress) as advance:
         memory = _warm_up(tasks, stopwatch, advance)
@@ -156,12 +162,13 @@ def read_timing(path: str | Path = "results", history: bool = False) -> pd.DataF
     HvqbenchError
         There are no times in that folder.
     """
-    import pandas as pd
 
     files = sorted((Path(path) / FOLDER).glob("[!.]*.parquet"))
     if not files:
-        raise HvqbenchError(f"no times in {str(path)!r}: run `hvqbench run --timing` first, or name its folder")
-    table = _join(pd.read_parquet(file) for file in files)
+        raise HvqbenchError(
+            f"no times in {str(path)!r}: take them with --timing of `hvqbench run`, or name their folder"
+        )
+    table = _join(map(_read_round, files))
     if history:
         return table
     newest = table["pass"] == table.groupby("dataset")["pass"].transform("max")
@@ -180,12 +187,19 @@ def interleave(tasks: Iterable[Task], seed: int) -> list[Task]:
 
 
 class Stopwatch:
-    """The :class:`~hvqbench.bench.task.Workers` of this process: it times what it does, and computes no metric."""
+    """The :class:`~hvqbench.bench.task.Workers` of this process: it times what it does, and computes no metric.
+
+    Parameters
+    ----------
+    timeout_s
+        How long a call may take.
+    """
 
     columns: Row
     """Of the last task: CPU times and stages."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
         self._encoders, self._decoders = Codecs(), Codecs()
         self.columns = {}
 
@@ -193,7 +207,8 @@ class Stopwatch:
         self.columns = {}
         try:
             codec = self._encoders(source, device)
-            stream, seconds = self._time("encode", codec.encode, image.read(), point)
+            with time_limit(self.timeout_s, f"encoding {image.name} by {codec.id} at {point:g}"):
+                stream, seconds = self._time("encode", codec.encode, image.read(), point)
             return encoded(codec, stream, seconds)
         except Exception as error:  # an adapter's own, of any kind
             raise WorkerError(f"encoder: {describe(error)}") from error
@@ -201,7 +216,8 @@ class Stopwatch:
     def decode(self, source: str, device: str, data: bytes) -> Decoded:
         try:
             codec = self._decoders(source, device)
-            image, seconds = self._time("decode", codec.decode, data)
+            with time_limit(self.timeout_s, f"decoding {len(data)} bytes by {codec.id}"):
+                image, seconds = self._time("decode", codec.decode, data)
             return decoded(codec, data, image, seconds)
         except Exception as error:
             raise WorkerError(f"decoder: {describe(error)}") from error
@@ -227,7 +243,7 @@ def _warm_up(tasks: Sequence[Task], stopwatch: Stopwatch, advance: Callable[[str
     """
     memory: dict[Any, Row] = {}
     for group in _by_codec(_largest(tasks)).values():
-        encoder, decoder = (Process("meter", threads_per_process(1)) for _ in range(2))
+        encoder, decoder = (Process("meter", threads_per_process(1), timeout_s=stopwatch.timeout_s) for _ in range(2))
         try:
             for task in group:
                 row, data = measure(task, stopwatch)
@@ -289,13 +305,27 @@ def _warn_if_busy(load_average: float) -> None:
 def _keep(path: Path, rows: list[Row]) -> pd.DataFrame:
     """Write a round's rows; the table that was written."""
     import pandas as pd
+    import pyarrow as pa
 
     frame = pd.DataFrame(rows)
-    content = BytesIO()
-    frame.to_parquet(content, index=False)
     path.parent.mkdir(exist_ok=True)
-    atomic_write(path, content.getvalue())
+    atomic_write(path, seal(pa.Table.from_pandas(frame, preserve_index=False), {}))
     return frame
+
+
+def _read_round(path: Path) -> pd.DataFrame:
+    try:
+        return open_sealed(path.read_bytes()).read().to_pandas()
+    except Exception as error:  # of a damaged file, pyarrow's parsers raise almost anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise HvqbenchError(f"cannot read {path}: {reason}; remove the file and time again") from None
+
+
+def _newest_pass(root: Path) -> str:
+    """When the newest pass started, by the name of its file, in which a time has no colons."""
+    found = sorted(path.name for path in (root / FOLDER).glob("[!.]*.parquet"))
+    time = re.match(r"(.*T\d\d)(\d\d)(.*)([+-]\d\d)(\d\d)-\d+\.parquet$", found[-1]) if found else None
+    return f"{time[1]}:{time[2]}:{time[3]}{time[4]}:{time[5]}" if time else ""
 
 
 def _join(rounds: Iterable[pd.DataFrame]) -> pd.DataFrame:

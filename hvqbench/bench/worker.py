@@ -21,6 +21,8 @@ import numpy as np
 from hvqbench.bench.task import Decoded, Encoded
 from hvqbench.codec import Bitstream, Codec, Image, image_digest
 from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.lineage import adopt_orphans
+from hvqbench.watchman import watched_by_parent
 
 if TYPE_CHECKING:
     from hvqbench.data import ImageFile
@@ -225,6 +227,9 @@ def main(role: str) -> None:
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    adopt_orphans()
+    watched_by_parent()
+    own = os.getpid()
     handle = ROLES[role]()
     while True:
         try:
@@ -235,6 +240,8 @@ def main(role: str) -> None:
             answer = (True, handle(*request))
         except Exception as error:  # becomes the reason of a failed row
             answer = (False, describe(error))
+        if os.getpid() != own:
+            os._exit(0)  # a fork that a codec forgot to end: two answers to one question would be the next one's
         try:
             pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()

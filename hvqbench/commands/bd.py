@@ -35,7 +35,7 @@ def bd(
 ) -> None:
     """BD-rate: the change of rate at equal quality. With published curves: of their means."""
     use_catalog(catalog)
-    from hvqbench.analysis.views import Comparison
+    from hvqbench.report.views import Comparison
 
     if per_image + matrix + gap + at_rate + (figure is not None) > 1:
         raise HvqbenchError("--per-image, --matrix, --gap, --at-rate and --figure are views of their own: give one")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hvqbench.commands.options import PLAIN, CatalogOption, Device, Json, Results, split, use_catalog
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(**PLAIN)
 
@@ -18,13 +18,17 @@ def compare(
     codecs: Annotated[list[str], typer.Argument(metavar="CODEC...", help="Codecs, each with @POINT for a given one.")],
     dataset: Annotated[str, typer.Option("--dataset", help="A data set's id, a folder of images, or an image.")],
     image: Annotated[
-        list[str] | None, typer.Option("--image", help="Names of images in it; by default the first.")
+        list[str] | None, typer.Option("--image", help="Names of images in it; default: the first.")
     ] = None,
-    bpp: Annotated[float | None, typer.Option("--bpp", min=0, help="The rate to match; by default one kept.")] = None,
+    bpp: Annotated[float | None, typer.Option("--bpp", min=0, help="The rate to match; default: one kept.")] = None,
     crop: Annotated[
-        str | None, typer.Option("--crop", help="The detail, as X,Y,SIDE in pixels; by default where codecs differ.")
+        str | None, typer.Option("--crop", help="The detail, X,Y,SIDE in pixels; default: where codecs differ.")
     ] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Metrics to name; commas or repeat.")] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Show where a metric sees the difference: lpips-alex, lpips-vgg, dists."),
+    ] = None,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option("--out", help="The sheet: a .png or .pdf, or both.")] = Path("compare"),
     json: Json = False,
@@ -33,14 +37,23 @@ def compare(
 ) -> None:
     """Pictures of codecs at one rate, with a detail enlarged: from kept streams, else by encoding."""
     use_catalog(catalog)
-    from hvqbench.report.compare import reading, shots
+    from hvqbench.report.compare import reading, shots, uneven
     from hvqbench.report.sheet import save_sheet, sheet_figure
 
     detail = _crop(crop)
     names = split(metric, "metric") if metric else []
     rows = shots(
-        codecs, dataset, split(image, "image") if image else [], bpp=bpp, metrics=names, results=results, device=device
+        codecs,
+        dataset,
+        split(image, "image") if image else [],
+        bpp=bpp,
+        metrics=names,
+        maps=split(maps, "map") if maps else [],
+        results=results,
+        device=device,
     )
+    for line in uneven(rows, bpp):
+        say(line)
     paths = save_sheet(sheet_figure(rows, detail), out)
     if json:
         import json as text

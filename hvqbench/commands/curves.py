@@ -32,6 +32,7 @@ def ls_curves(
     width = max(len(entry["codec"]) for entry in entries)
     for entry in entries:
         rates = f"{entry['points']} points, {entry['lowest_bpp']:g} to {entry['highest_bpp']:g} bpp"
+        rates += f", {entry['images']} images" if entry["images"] else ""
         typer.echo(f"{entry['codec']:<{width}}  {entry['dataset']}: {', '.join(entry['metrics'])}; {rates}")
         typer.echo(f"{'':<{width}}  {entry['source']} {entry['commit']} ({entry['protocol']})")
 
@@ -75,7 +76,7 @@ def export_files(
     kind: Annotated[str, typer.Option("--format", help="csv, compressai, tensorflow or codec-compare.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write into.")],
     dataset: Annotated[str | None, typer.Option("--dataset", help="The data set; needed if there are several.")] = None,
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; by default all there are.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; default: all there are.")] = None,
     results: Results = Path("results"),
     catalog: CatalogOption = None,
 ) -> None:

@@ -19,11 +19,11 @@ app = typer.Typer(**PLAIN)
 def doctor(
     codec: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CODEC ...]", help="Codec ids or paths of codec.toml; all by default."),
+        typer.Argument(metavar="[CODEC ...]", help="Codec ids or paths of codec.toml; default: all."),
     ] = None,
     check: Annotated[list[str] | None, typer.Option("--check", help="Only these checks; commas or repeat.")] = None,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0.1, help="Seconds for one encode or decode; 300.")
+        float | None, typer.Option("--timeout", min=0.1, help="Seconds for one encode or decode; default: 300.")
     ] = None,
     json: Json = False,
     device: Device = "cpu",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 from hvqbench.commands.options import PLAIN, CatalogOption, Device, Json, Results, split, use_catalog
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
+from hvqbench.scratch import scratch_folder
 
 app = typer.Typer(**PLAIN)
 baselines = typer.Typer(help="Save results to compare with later.", **PLAIN)
@@ -29,7 +29,7 @@ def _baselines() -> None:
 def check(
     baseline: Annotated[str, typer.Option("--baseline", help="The baseline: its file, or its name in the catalog.")],
     results: Annotated[
-        Path | None, typer.Option("--results", help="Compare these results; by default the codecs are run.")
+        Path | None, typer.Option("--results", help="Compare these results; default: the codecs are run.")
     ] = None,
     tolerance: Annotated[str, typer.Option("--tolerance", help="Up to this much worse is fine.")] = "0.5%",
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write it for a pull request.")] = None,
@@ -50,8 +50,8 @@ def check(
     if results is not None:
         report = check_results(saved, read_results(results), allowed)
     else:
-        with tempfile.TemporaryDirectory(prefix="hvqbench-check-") as folder:
-            run_again(saved.rows, saved.metrics, Path(folder), jobs, device)
+        with scratch_folder() as folder:
+            run_again(saved.rows, saved.metrics, folder, jobs, device)
             report = check_results(saved, read_results(folder), allowed)
     typer.echo(to_text(report))
     if markdown:
@@ -71,7 +71,7 @@ def save(
     codec: Annotated[Names, typer.Option("--codec", help="Only these; commas or repeat.")] = None,
     dataset: Annotated[Names, typer.Option("--dataset", help="Only these; commas or repeat.")] = None,
     exact: Annotated[
-        Names, typer.Option("--exact", help="Codecs whose bitstreams must stay the same, or none; by default all.")
+        Names, typer.Option("--exact", help="Codecs whose bitstreams must stay the same, or none; default: all.")
     ] = None,
     folder: Annotated[Path, typer.Option("--folder", help="Where baselines live.")] = FOLDER,
     catalog: CatalogOption = None,
@@ -92,11 +92,12 @@ def save(
     saved = save_baseline(read_results(results), path, exact=held, **chosen)
     codecs = ", ".join(saved.rows["codec"].unique())
     typer.echo(f"{path}: {len(saved.rows)} rows of {codecs}; metrics {', '.join(saved.metrics) or 'none'}")
+    typer.echo(f"{path.with_suffix('.csv')}: the same as text, for the diff; commit both")
 
 
 @app.command()
 def history(
-    baseline: Annotated[Names, typer.Option("--baseline", help="Files or names; by default all in --folder.")] = None,
+    baseline: Annotated[Names, typer.Option("--baseline", help="Files or names; default: all in --folder.")] = None,
     metric: Annotated[Names, typer.Option("--metric", help="Only these; commas or repeat.")] = None,
     codec: Annotated[Names, typer.Option("--codec", help="Only these; commas or repeat.")] = None,
     anchor: Annotated[
@@ -110,7 +111,7 @@ def history(
     """BD-rate over saved baselines, oldest first."""
     use_catalog(catalog)
     from hvqbench.analysis.baseline import read_baseline
-    from hvqbench.analysis.history import history_table, history_text, save_history_figure
+    from hvqbench.report.history import history_table, history_text, save_history_figure
 
     names = split(baseline, "baseline") if baseline else sorted(str(path) for path in folder.glob("*.parquet"))
     metrics, codecs = split(metric, "metric") if metric else [], split(codec, "codec") if codec else []

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hvqbench.commands.options import PLAIN, CatalogOption, Codecs, Device, Json, split, use_catalog
-from hvqbench.errors import HvqbenchError
+from hvqbench.commands.options import PLAIN, CatalogOption, Codecs, Device, Json, Limit, split, use_catalog
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(**PLAIN)
 
@@ -16,10 +16,13 @@ app = typer.Typer(**PLAIN)
 @app.command()
 def match(
     codec: Codecs,
-    metric: Annotated[str, typer.Option("--metric", help="The target: bpp=0.1, or a metric like lpips-alex=0.2.")],
-    dataset: Annotated[str | None, typer.Option("--dataset", help="A data set's id, or a folder of images.")] = None,
-    image: Annotated[Path | None, typer.Option("--image", help="One image.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="A data set's id, a folder of images, or an image.")],
+    bpp: Annotated[float | None, typer.Option("--bpp", help="The rate to meet.")] = None,
+    quality: Annotated[
+        str | None, typer.Option("--quality", help="The quality to meet with the fewest bytes, like lpips-alex=0.2.")
+    ] = None,
+    image: Annotated[list[str] | None, typer.Option("--image", help="Names of images in it; default: all.")] = None,
+    limit: Limit = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for streams, pictures and the table.")] = Path("match"),
     json: Json = False,
     device: Device = "cpu",
@@ -30,15 +33,17 @@ def match(
     from hvqbench import matching
     from hvqbench.rate_control import Target
 
-    source = dataset if dataset is not None else image
-    if source is None or None not in (dataset, image):
-        raise HvqbenchError("name the images: either --dataset or --image")
-    target, names = Target.parse(metric), split(codec, "codec")
-    matches = matching.match(names, target, source, out, limit=limit, device=device)
+    target = Target.of_options(bpp, quality)
+    if target is None:
+        raise HvqbenchError("name what the codecs are to meet: --bpp 0.1, or --quality lpips-alex=0.2")
+    images = split(image, "image") if image else []
+    matches = matching.match(split(codec, "codec"), target, dataset, out, images=images, limit=limit, device=device)
     if json:
         typer.echo((out / matching.RECORDS).read_text(encoding="utf-8"), nl=False)
     else:
         typer.echo(matching.as_table(matches, target))
         typer.echo(f"\nstreams and pictures in {out}, the table in {out / matching.TABLE}")
     statuses = {found.status for found in matches}
+    if missed := sum(found.status == "missed" for found in matches):
+        say(f"{missed} of {len(matches)} did not reach {target.quantity} {target.value:g}: their nearest is there")
     raise typer.Exit(int("failed" in statuses or not statuses & {"ok", "missed"}))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hvqbench.commands.options import PLAIN, CatalogOption, Results, split, use_catalog
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(**PLAIN)
 
@@ -15,8 +16,13 @@ app = typer.Typer(**PLAIN)
 @app.command()
 def report(
     spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A spec: its name (paper) or path; by default all there is.")
+        str | None, typer.Argument(metavar="[SPEC]", help="A spec: its name (paper) or path; default: all there is.")
     ] = None,
+    codec: Annotated[
+        list[str] | None, typer.Option("--codec", help="Only these codecs: ids or tags, each with @POINTS.")
+    ] = None,
+    dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Only these data sets.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Only these metrics.")] = None,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option("--out", help="Folder for figures and tables.")] = Path("report"),
     anchor: Annotated[
@@ -25,16 +31,30 @@ def report(
     published: Annotated[
         list[str] | None, typer.Option("--published", help="Published curves to show as well; commas or repeat.")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", help="Only write a spec to start from, of what the results have.")
+    ] = None,
     html: Annotated[bool, typer.Option("--html", help="One HTML file with everything, too.")] = False,
     catalog: CatalogOption = None,
 ) -> None:
-    """Figures and tables of results: all there is, or what a spec asks for."""
+    """Figures and tables of results: all there is, what a spec asks for, or what options name."""
     use_catalog(catalog)
     from hvqbench.report import report_results
 
+    options = {"codec": codec, "dataset": dataset, "metric": metric}
+    chosen = {f"{kind}s": split(values, kind) if values else [] for kind, values in options.items()}
+    if init is not None:
+        from hvqbench.report.template import init_spec
+
+        if spec is not None or published or html:
+            raise HvqbenchError(
+                "--init writes a new spec: leave SPEC, --published and --html out, and put them into it"
+            )
+        typer.echo(init_spec(init, results, anchor=anchor, **chosen))
+        return
     names = split(published, "published") if published else []
-    files = report_results(results, out, anchor, names, spec=spec, html=html)
+    files = report_results(results, out, anchor, names, spec=spec, html=html, **chosen)
     for line in files.missing:
-        typer.echo(f"hvqbench: {line}", err=True)
+        say(line)
     pages = (files.markdown, *([files.html] if files.html else []))
     typer.echo("\n".join(str(path) for path in (*pages, *files.figures, *files.tables, files.claims)))

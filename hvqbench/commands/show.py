@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hvqbench.commands.options import PLAIN, CatalogOption, Json, Results, split, use_catalog
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(**PLAIN)
 
@@ -36,7 +36,7 @@ def show(
     codecs, datasets, metrics, others = (split(values, name) if values else [] for name, values in options.items())
     curves = Curves(read_results(results), codecs, datasets, metrics, others)
     for line in curves.missing:
-        typer.echo(f"hvqbench: {line}", err=True)
+        say(line)
     if json:
         import json as text
 

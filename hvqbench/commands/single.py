@@ -18,12 +18,12 @@ def compress(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The bitstream to write.")],
     codec: Annotated[str, typer.Option("--codec", help="Codec id or path of a codec.toml.")],
     point: Annotated[
-        float | None, typer.Option("--point", help="Operating point; by default the ladder's first.")
+        float | None, typer.Option("--point", help="Operating point; default: the ladder's first.")
     ] = None,
     weight: Annotated[
         float | None, typer.Option("--lambda", help="L of a VQ codec, distortion per bit: --point by that name.")
     ] = None,
-    bpp: Annotated[float | None, typer.Option("--bpp", help="Bits per pixel: finds the point.")] = None,
+    bpp: Annotated[float | None, typer.Option("--bpp", help="Bits per pixel at most: finds the point.")] = None,
     quality: Annotated[
         str | None, typer.Option("--quality", help="Like lpips-alex=0.2: finds the smallest stream at least as good.")
     ] = None,

@@ -1,4 +1,4 @@
-"""``store compact``."""
+"""``store compact`` and ``store rm``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from typing import Annotated
 
 import typer
 
-from hvqbench.commands.options import PLAIN, Results
-from hvqbench.errors import HvqbenchError
+from hvqbench.commands.options import PLAIN, CatalogOption, Results, numbers, split, use_catalog
+from hvqbench.errors import HvqbenchError, say
 
 app = typer.Typer(help="The folder of the results.", **PLAIN)
-
-
-@app.callback()
-def _group() -> None:
-    """Makes ``compact`` a command of its own, though it is the only one."""
 
 
 @app.command()
@@ -31,3 +26,29 @@ def compact(
         raise HvqbenchError(f"no results in {str(results)!r}: run `hvqbench run` first, or name its folder (--results)")
     before, after = (f"{count} files, {size / 1e6:.1f} MB" for count, size in done.sizes)
     typer.echo(f"{before} -> {after}")
+    if done.problem:
+        raise HvqbenchError(done.problem)
+
+
+@app.command("rm")
+def rm(
+    results: Results = Path("results"),
+    codec: Annotated[
+        list[str] | None, typer.Option("--codec", help="Rows of these codecs; with @POINTS of these points.")
+    ] = None,
+    dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Rows of these data sets.")] = None,
+    points: Annotated[
+        list[str] | None, typer.Option("--points", "--point", help="Only rows at these points; commas or repeat.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it, only say what would go.")] = False,
+    catalog: CatalogOption = None,
+) -> None:
+    """Remove rows of codecs, data sets or points, and the bitstreams that only they have."""
+    use_catalog(catalog)
+    from hvqbench.bench.removal import remove
+
+    codecs, datasets = split(codec, "codec") if codec else [], split(dataset, "dataset") if dataset else []
+    removal = remove(results, codecs, datasets, numbers(points) if points else (), only_look=not yes)
+    typer.echo(removal.text)
+    if not yes:
+        say("nothing was removed: add --yes to the same command")

@@ -18,7 +18,7 @@ app.add_typer(train_app, name="train")
 ConfigOption = Annotated[Path, typer.Option("--config", help="A train.toml.")]
 DataOption = Annotated[Path, typer.Option("--data", help="A folder or zip archive of images.")]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", help="Folder for checkpoints, log and weights; runs/<folder of the config>.")
+    Path | None, typer.Option("--out", help="For checkpoints, log and weights; default: runs/<the config's folder>.")
 ]
 StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Steps, instead of the configuration's.")]
 SetOption = Annotated[

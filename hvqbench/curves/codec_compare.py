@@ -106,7 +106,7 @@ def write(codec: str, results: pd.DataFrame | None, dataset: str, metrics: Seque
     columns = [column for _, column in fields.values()]
     missing = [column for column in columns if column not in rows.columns]
     if missing:
-        raise HvqbenchError(f"the results have no {missing[0]}: run again with --metric {missing[0]}")
+        raise HvqbenchError(f"the results have no {missing[0]}: `hvqbench score --metric {missing[0]}` adds it")
     values = json.loads(rows[columns].to_json(orient="values"))
     for line, cells in zip(rows.itertuples(), values, strict=True):
         if None in cells:  # NaN and infinity are none in JSON

@@ -120,20 +120,43 @@ def format_points(points: Iterable[PublishedPoint]) -> str:
 
 def _parse(cells: list[str], where: str) -> PublishedPoint:
     codec, dataset, metric, bpp, value, source, commit, protocol = (cell.strip() for cell in cells)
-    for name, text in (("codec", codec), ("dataset", dataset)):
-        if not _ID.fullmatch(text):
-            raise HvqbenchError(f"{where}: {name} {text!r} is no id: use letters, digits and . _ - + @")
+    codec, dataset = parse_id(codec, "codec", where), parse_id(dataset, "dataset", where)
     try:
-        info = curve_metric(metric)
+        curve_metric(metric)
     except HvqbenchError as error:
         raise HvqbenchError(f"{where}: {error}") from None
-    rate, quality = _number(bpp, "bpp", where), _number(value, "value", where)
+    rate, quality = parse_rate(bpp, where), parse_value(value, metric, where)
+    check_origin(source, commit, protocol, where)
+    return PublishedPoint(codec, dataset, metric, rate, quality, source, commit, protocol)
+
+
+def parse_id(text: str, name: str, where: str) -> str:
+    """*text* as an id; *name* is its column's."""
+    if not _ID.fullmatch(text):
+        raise HvqbenchError(f"{where}: {name} {text!r} is no id: use letters, digits and . _ - + @")
+    return text
+
+
+def parse_rate(text: str, where: str) -> float:
+    """*text* as bits per pixel."""
+    rate = parse_number(text, "bpp", where)
     if rate <= 0:
-        raise HvqbenchError(f"{where}: bpp {bpp} is not above 0: give bits per pixel of the original")
-    lowest, highest = info.range
-    if not lowest <= quality <= highest:
+        raise HvqbenchError(f"{where}: bpp {text} is not above 0: give bits per pixel of the original")
+    return rate
+
+
+def parse_value(text: str, metric: str, where: str) -> float:
+    """*text* as a value of the known *metric*, within its range."""
+    value = parse_number(text, "value", where)
+    lowest, highest = curve_metric(metric).range
+    if not lowest <= value <= highest:
         remedy = "name it ms-ssim-db if it is in dB" if metric == "ms-ssim" else "correct it, or name another metric"
-        raise HvqbenchError(f"{where}: {metric} goes from {lowest:g} to {highest:g}, {value} does not: {remedy}")
+        raise HvqbenchError(f"{where}: {metric} goes from {lowest:g} to {highest:g}, {text} does not: {remedy}")
+    return value
+
+
+def check_origin(source: str, commit: str, protocol: str, where: str) -> None:
+    """Raise unless it is said where a number is from and what its bits are."""
     if not source:
         raise HvqbenchError(f"{where}: no source: say which file, paper or table has this number")
     if not _COMMIT.fullmatch(commit):
@@ -142,10 +165,10 @@ def _parse(cells: list[str], where: str) -> PublishedPoint:
         )
     if protocol.partition(":")[0] not in RATES:
         raise HvqbenchError(f"{where}: protocol {protocol!r} must begin with one of {', '.join(RATES)}, then a colon")
-    return PublishedPoint(codec, dataset, metric, rate, quality, source, commit, protocol)
 
 
-def _number(text: str, name: str, where: str) -> float:
+def parse_number(text: str, name: str, where: str) -> float:
+    """*text* as a finite number; *name* is its column's."""
     try:
         number = float(text)
     except ValueError:

@@ -1,12 +1,13 @@
 """Finds published curves: every ``reports/curves/*.csv`` of the catalog, built-in and the user's own.
 
 A curve is asked for by its codec's name, ``published:vtm`` where a measured codec could stand as well. A name belongs
-to one file, so that no curve is put together from two sources.
+to one file, so that no curve is put together from two sources. A second file, ``reports/curves/images/*.csv``, may hold
+the images behind the means (:mod:`hvqbench.curves.images`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from hvqbench.analysis.curves import Curve
 from hvqbench.catalog import content_folders
 from hvqbench.curves.format import PublishedPoint, read_points
+from hvqbench.curves.images import PublishedSet, read_images
 from hvqbench.errors import HvqbenchError, closest
 
 PREFIX = "published:"
@@ -33,7 +35,7 @@ def is_published(name: str) -> bool:
 
 
 def published_points() -> tuple[PublishedPoint, ...]:
-    """Every published point of the catalog.
+    """Every published point of the catalog, the means of published images included.
 
     Raises
     ------
@@ -42,18 +44,43 @@ def published_points() -> tuple[PublishedPoint, ...]:
     """
     points: list[PublishedPoint] = []
     home: dict[str, Path] = {}
-    for folder in content_folders("reports"):
-        for path in sorted((folder / "curves").glob("*.csv")):
-            stat = path.stat()
-            of_file = _read(path, stat.st_mtime_ns, stat.st_size)
-            for codec in dict.fromkeys(point.codec for point in of_file):
-                if home.setdefault(codec, path) != path:
-                    both = f"{home[codec]} and {path}"
-                    raise HvqbenchError(
-                        f"two files have published curves of {codec!r}: {both}; rename it in one, like {codec}@authors"
-                    )
-            points += of_file
+    for path, stamp in _files("*.csv"):
+        of_file = _read(path, *stamp)
+        _claim(home, path, (point.codec for point in of_file))
+        points += of_file
+    known = {(point.codec, point.dataset, point.metric) for point in points}
+    for of_set in published_sets():
+        points += [p for p in of_set.means() if (p.codec, p.dataset, p.metric) not in known]
     return tuple(points)
+
+
+def published_sets() -> tuple[PublishedSet, ...]:
+    """All that is published image by image; errors as of :func:`published_points`."""
+    sets: list[PublishedSet] = []
+    home: dict[str, Path] = {}
+    for path, stamp in _files("images/*.csv"):
+        of_file = _read_images(path, *stamp)
+        _claim(home, path, (one.codec for one in of_file))
+        sets += of_file
+    return tuple(sets)
+
+
+def _files(pattern: str) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """The catalog's files of curves, each with what tells that it has changed."""
+    for folder in content_folders("reports"):
+        for path in sorted((folder / "curves").glob(pattern)):
+            stat = path.stat()
+            yield path, (stat.st_mtime_ns, stat.st_size)
+
+
+def _claim(home: dict[str, Path], path: Path, codecs: Iterable[str]) -> None:
+    """Note that *codecs* are in the file *path*; raise if another one has one of them."""
+    for codec in dict.fromkeys(codecs):
+        if home.setdefault(codec, path) != path:
+            raise HvqbenchError(
+                f"two files have published curves of {codec!r}: {home[codec]} and {path}; "
+                f"rename it in one, like {codec}@authors"
+            )
 
 
 def find_published(names: Iterable[str]) -> list[str]:
@@ -77,10 +104,12 @@ def find_published(names: Iterable[str]) -> list[str]:
 def published_curve(name: str, metric: str, dataset: str) -> Curve:
     """The published curve of codec *name* (with or without :data:`PREFIX`) in *metric* on *dataset*.
 
+    It has images, to be paired with those of another curve, where they were published.
+
     Raises
     ------
     HvqbenchError
-        If there is none: with what there is of that codec.
+        If there is none: with what there is of that codec. If the images do not add up to the published means.
     """
     codec = name.removeprefix(PREFIX)
     points = [p for p in published_points() if p.codec == codec]
@@ -89,6 +118,10 @@ def published_curve(name: str, metric: str, dataset: str) -> Curve:
     chosen = sorted((p.bpp, p.value) for p in points if p.metric == metric and p.dataset == dataset)
     if not chosen:
         raise HvqbenchError(f"no published curve of {codec} in {metric} on {dataset}: there is {extent(points)}")
+    for of_set in published_sets():
+        if (of_set.codec, of_set.dataset) == (codec, dataset) and metric in of_set.values:
+            of_set.check_means(metric, chosen)
+            return _curve_of_images(of_set, metric)
     return Curve(
         codec=codec,
         dataset=dataset,
@@ -98,6 +131,24 @@ def published_curve(name: str, metric: str, dataset: str) -> Curve:
         values=np.array([value for _, value in chosen]),
         images=(),
         published=True,
+    )
+
+
+def _curve_of_images(of_set: PublishedSet, metric: str) -> Curve:
+    order = np.argsort(of_set.bpp.mean(0), kind="stable")
+    bpp, values = of_set.bpp[:, order], of_set.values[metric][:, order]
+    return Curve(
+        codec=of_set.codec,
+        dataset=of_set.dataset,
+        metric=metric,
+        points=tuple(of_set.points[place] for place in order),
+        bpp=bpp.mean(0),
+        values=values.mean(0),
+        images=of_set.images,
+        published=True,
+        image_bpp=bpp,
+        image_values=values,
+        pixels=of_set.pixels,
     )
 
 
@@ -120,6 +171,7 @@ def list_published(names: Iterable[str]) -> list[dict[str, Any]]:
             **dict(zip(("codec", "dataset", "source", "commit", "protocol"), key, strict=True)),
             "metrics": list(dict.fromkeys(point.metric for point in points)),
             "points": len({point.bpp for point in points}),
+            "images": max((len(s.images) for s in published_sets() if (s.codec, s.dataset) == key[:2]), default=0),
             "lowest_bpp": min(point.bpp for point in points),
             "highest_bpp": max(point.bpp for point in points),
         }
@@ -138,3 +190,8 @@ def extent(points: Iterable[PublishedPoint]) -> str:
 @lru_cache
 def _read(path: Path, modified: int, size: int) -> tuple[PublishedPoint, ...]:
     return read_points(path)
+
+
+@lru_cache
+def _read_images(path: Path, modified: int, size: int) -> tuple[PublishedSet, ...]:
+    return read_images(path)

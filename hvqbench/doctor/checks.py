@@ -34,7 +34,7 @@ def definition(s: Subject) -> str:
     if not points or not all(map(math.isfinite, points)) or len(set(points)) < len(points):
         raise Failed(f"the ladder is {list(points)}")
     low, high = s.codec.point_range
-    if name != "L" and not low <= min(points) <= max(points) <= high:
+    if not low <= min(points) <= max(points) <= high:
         raise Failed(
             f"the ladder goes from {min(points):g} to {max(points):g}, point_range from {low:g} to {high:g}",
             "let the option point_range hold all points",
@@ -156,7 +156,7 @@ def points(s: Subject) -> str:
     """Negative and unknown points are refused, and none is rounded in silence."""
     image, (low, high), name = photograph()[:64, :64], s.codec.point_range, s.spec.point_name
     wrong = [min(-1.0, low - 1)]
-    if name != "L":
+    if not s.codec.has_weight:
         wrong.append(high + max(1000.0, 10 * (high - low)))
     for point in wrong:
         s.note(f"encoding {s.at(point)}, which does not exist")
@@ -168,7 +168,7 @@ def points(s: Subject) -> str:
             raise Failed(f"{name} {point:g} ends in {describe(error)}") from None
         raise Failed(f"{name} {point:g} is taken, though the points go from {low:g} to {high:g}")
     detail = f"{name} {' and '.join(f'{point:g}' for point in wrong)} refused"
-    if name == "L" or not all(map(float.is_integer, s.codec.points)):
+    if s.codec.has_weight or not all(map(float.is_integer, s.codec.points)):
         return detail
     # A coarse quantiser may give a half the bytes of its neighbour here and there, but not wherever they differ.
     rounded = []

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hvqbench.catalog import load_spec
 from hvqbench.codec import CodecSpec
@@ -16,6 +14,7 @@ from hvqbench.doctor.pictures import photograph
 from hvqbench.doctor.subject import Failed, Finding
 from hvqbench.doctor.ward import Ward
 from hvqbench.errors import HvqbenchError, closest
+from hvqbench.scratch import scratch_folder
 
 TIMEOUT_S = 300.0
 """Seconds that one encode or decode of a small image may take."""
@@ -71,8 +70,8 @@ def examine(
     wanted = select_checks(checks)
     spec = load_spec(source)
     findings: list[Finding] = []
-    with tempfile.TemporaryDirectory(prefix="hvqbench-") as folder:
-        wards = [Ward(source, device, timeout_s, Path(folder) / name) for name in ("first", "second")]
+    with scratch_folder() as folder:
+        wards = [Ward(source, device, timeout_s, folder / name) for name in ("first", "second")]
         lacking = ""
         try:
             for name in wanted:

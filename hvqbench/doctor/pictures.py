@@ -6,14 +6,13 @@ The photographs are those of scikit-image's wheel (the data set ``sample``), so 
 from __future__ import annotations
 
 import struct
-import tempfile
 import zlib
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from hvqbench.codec import Image
+from hvqbench.scratch import scratch_folder
 
 SIZES = (
     *((1, 1), (1, 2), (2, 1), (180, 1), (1, 180), (2, 2), (3, 5), (7, 9), (8, 8), (15, 17), (16, 16), (17, 15)),
@@ -71,8 +70,8 @@ def inputs() -> dict[str, Image]:
     alpha = pil.fromarray(np.tile(np.linspace(0, 255, photo.shape[1]).astype(np.uint8), (photo.shape[0], 1)))
     wide = photo.astype(np.uint16) * 257
     images = {}
-    with tempfile.TemporaryDirectory(prefix="hvqbench-") as name:
-        path = Path(name) / "image.png"
+    with scratch_folder() as folder:
+        path = folder / "image.png"
         pictures = {
             "grey": picture.convert("L"),
             "grey with alpha": pil.merge("LA", (picture.convert("L"), alpha)),

@@ -22,6 +22,7 @@ from hvqbench.errors import HvqbenchError, did_you_mean
 from hvqbench.metrics.base import Metric, MetricInfo, Reference, SetMetric
 
 __all__ = [
+    "EXTRAS",
     "METRICS",
     "Metric",
     "MetricInfo",
@@ -29,6 +30,7 @@ __all__ = [
     "SetMetric",
     "load_metric",
     "load_set_metric",
+    "metric_id",
     "metric_ids",
     "metric_info",
 ]
@@ -110,6 +112,7 @@ _BUILT_IN = (
         input="[0, 1], not resized",
         minimum_side=32,
         distributions={"DISTS_pytorch": "dists-pytorch"},
+        version="2",
         reference="Ding, Ma, Wang and Simoncelli, TPAMI 2020",
     ),
     MetricInfo(
@@ -146,25 +149,57 @@ _BUILT_IN = (
 METRICS: dict[str, MetricInfo] = {info.id: info for info in _BUILT_IN}
 """The metrics that ship with hvqbench, in the order of their columns."""
 
+_OPTIONAL = (
+    MetricInfo(
+        id="cvvdp",
+        title="ColorVideoVDP",
+        unit="JOD",
+        summary="visible differences as just-objectionable ones, on a 4K monitor: 10 for none, 9 a visible one",
+        higher_is_better=True,
+        range=(-math.inf, 10.0),
+        target="hvqbench.metrics.cvvdp:ColorVideoVDP",
+        options={"display": "standard_4k"},
+        net="no network: contrast sensitivity and masking; display standard_4k, 75.4 pixels per degree, 200 cd/m²",
+        minimum_side=32,
+        distributions={"pycvvdp": "cvvdp"},
+        reference="Mantiuk et al., SIGGRAPH 2024",
+    ),
+)
+EXTRAS: dict[str, MetricInfo] = {info.id: info for info in _OPTIONAL}
+"""Those whose package is an extra: they are computed where they are named, and not by default."""
+
 PYIQA = "pyiqa:"
 """What the ids of pyiqa's metrics begin with."""
 
 
 def metric_ids() -> list[str]:
-    """The ids of all metrics, those of installed packages last."""
-    return [*METRICS, *sorted(_plugins())]
+    """The ids of all metrics: those that ship, those of extras, those of installed packages."""
+    return [*METRICS, *EXTRAS, *sorted(_plugins())]
+
+
+def metric_id(name: str) -> str:
+    """The id that *name* is short for, ``lpips-alex`` for ``lpips``: the first that goes on with a dash; else *name*.
+
+    >>> metric_id("lpips"), metric_id("fid"), metric_id("psnr"), metric_id("nothing")
+    ('lpips-alex', 'fid-256', 'psnr', 'nothing')
+    """
+    if name in METRICS or name.startswith(PYIQA):
+        return name
+    known = metric_ids()  # reads what is said of every installed package
+    return name if name in known else next((one for one in known if one.startswith(f"{name}-")), name)
 
 
 def metric_info(name: str) -> MetricInfo:
-    """What metric *name* is; loads nothing.
+    """What metric *name*, an id or what is short for one, is; loads nothing.
 
     Raises
     ------
     HvqbenchError
         There is no such metric, or it is one of pyiqa's and pyiqa is not installed.
     """
-    if name in METRICS:
-        return METRICS[name]
+    name = metric_id(name)
+    if name in METRICS or name in EXTRAS:
+        return METRICS.get(name) or EXTRAS[name]
     if name.startswith(PYIQA):
         from hvqbench.metrics.pyiqa import pyiqa_info
 
@@ -183,7 +218,7 @@ def load_metric(name: str) -> Metric:
     info = metric_info(name)
     if info.of_set:
         raise HvqbenchError(
-            f"{name} is of a whole set and has no value for one image: see `hvqbench run --metric {name}`"
+            f"{name} is of a whole set and has no value for one image: `hvqbench run` computes it for a data set"
         )
     metric: Metric = load_object(info.target)(info)
     return metric
@@ -199,4 +234,5 @@ def load_set_metric(name: str) -> SetMetric:
 
 
 def _plugins() -> dict[str, metadata.EntryPoint]:
-    return {entry.name: entry for entry in metadata.entry_points(group="hvqbench.metrics") if entry.name not in METRICS}
+    own = METRICS.keys() | EXTRAS.keys()
+    return {entry.name: entry for entry in metadata.entry_points(group="hvqbench.metrics") if entry.name not in own}

@@ -20,9 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.codec import Image
+from hvqbench.codec import Image, check_image
 from hvqbench.errors import HvqbenchError
-from hvqbench.image import check_image
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvqbench.codec import Image
-from hvqbench.image import check_image
+from hvqbench.codec import Image, check_image
 from hvqbench.metrics.base import SetMetric
 
 if TYPE_CHECKING:

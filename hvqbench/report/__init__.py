@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hvqbench.errors import HvqbenchError, UnavailableError
-from hvqbench.report.spec import FigureSpec, ReportSpec, TableSpec, find_spec, inherit, report_files
+from hvqbench.report.spec import (
+    WIDTHS,
+    FigureSpec,
+    ReportSpec,
+    TableSpec,
+    find_spec,
+    inherit,
+    override,
+    report_files,
+)
+from hvqbench.shown import csv_of, no_foreign_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,21 +98,23 @@ def make_report(
     from hvqbench.curves import find_published, is_published
     from hvqbench.files import atomic_write
     from hvqbench.report import sections, tables
+    from hvqbench.report.captions import captioned
     from hvqbench.report.claims import claims
     from hvqbench.report.latex import latex
+    from hvqbench.report.names import Names
     from hvqbench.report.scope import Scope, Source
+    from hvqbench.selection import choose_among
 
     if results.empty:
         raise HvqbenchError(
             "there are no results to report: run `hvqbench run` first, or name the folder with --results"
         )
     spec = spec or ReportSpec()
-    source = Source(results, timing)
+    source = Source(results, timing, streams, Names(spec.names))
     if anchor is not None:
-        if not is_published(anchor) and anchor not in source.codecs:
-            known = ", ".join(source.codecs)
-            raise HvqbenchError(f"the results have no anchor {anchor!r}: run it too, or choose one of {known}")
-        spec = replace(spec, anchors=(anchor,))
+        if not is_published(anchor):
+            choose_among(anchor, source.codecs)  # refuses one that is not there
+        spec = override(spec, anchors=(anchor,))
     asked = find_published([*([anchor] if anchor and is_published(anchor) else []), *published])
     tables.published_table(results, asked, list(source.infos))  # refuses one that has nothing in common
     spec = replace(spec, published=(*spec.published, *published))
@@ -116,16 +128,21 @@ def make_report(
         raise HvqbenchError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from None
 
     figures = _figures(spec, source, out)
-    shown = [*_tables(spec, source), *sections.always(whole, _published(whole))]
+    of_items = _tables(spec, source)
+    of_report = list(sections.always(whole, _published(whole)))
+    # What the ids stand for, and how rows were made, is told of the ids.
+    shown = [*(source.names.table(table) for table, _ in of_items), *of_report]
+    tables_of = [*(table for table, _ in of_items), *of_report]
     written: list[Path] = []
     for table in shown:
         path = out / f"{table.name}.csv"
-        atomic_write(path, table.frame.to_csv(index=False, lineterminator="\n").encode())
-        atomic_write(path.with_suffix(".tex"), latex(table).encode())
+        atomic_write(path, csv_of(table.frame))
+        atomic_write(path.with_suffix(".tex"), latex(captioned(table, whole.named_infos, source.names)).encode())
         written += [path, path.with_suffix(".tex")]
     paths = {"claims": out / "claims.json", "markdown": out / "report.md"}
-    atomic_write(paths["claims"], claims(results, shown).encode())
-    notes = tables.curve_notes(source.curves, whole.codecs, list(whole.infos), whole.datasets)
+    rows = {table.name: scope.source.results for table, scope in of_items}
+    atomic_write(paths["claims"], claims(results, tables_of, rows).encode())
+    notes = tables.curve_notes(whole.source.curves, whole.codecs, list(whole.infos), whole.datasets)
     text = _markdown(spec.title, shown, figures, notes, list(source.missing))
     atomic_write(paths["markdown"], text.encode())
     page = None
@@ -133,10 +150,14 @@ def make_report(
         from hvqbench.report.html import write_html
 
         page = write_html(
-            results, out / "report.html", published=whole.published, anchor=next(iter(whole.anchors), None),
-            streams=streams, spec=spec,
-        )  # fmt: skip
-    files = tuple(path for _, paths in figures for path in paths)
+            whole.source.results,
+            out / "report.html",
+            published=whole.published,
+            anchor=next(iter(whole.anchors), None),
+            streams=streams,
+            spec=spec,
+        )
+    files = tuple(path for figure in figures for path in figure.paths)
     return ReportFiles(paths["markdown"], files, tuple(written), paths["claims"], page, tuple(source.missing))
 
 
@@ -148,11 +169,19 @@ def report_results(
     *,
     spec: str | Path | None = None,
     html: bool = False,
+    codecs: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> ReportFiles:
-    """:func:`make_report` of the folder *results*, with its timing pass if there is one, and the spec of that name."""
+    """:func:`make_report` of the folder *results*, with its timing pass if there is one, and the spec of that name.
+
+    *codecs*, *datasets* and *metrics* go before what the spec says, in each of its figures and tables.
+    """
     from hvqbench.bench import read_results, read_timing
 
-    chosen = find_spec(spec) if spec is not None else None
+    chosen = override(
+        find_spec(spec) if spec is not None else ReportSpec(), codecs=codecs, datasets=datasets, metrics=metrics
+    )
     try:
         timing = read_timing(results)
     except HvqbenchError:  # none was made
@@ -161,8 +190,19 @@ def report_results(
     return make_report(rows, out, anchor, published, spec=chosen, timing=timing, html=html, streams=results)
 
 
-def _figures(spec: ReportSpec, source: Source, out: Path) -> list[tuple[str, tuple[Path, ...]]]:
-    """What :func:`hvqbench.report.kinds.KINDS` draws: captions and files."""
+@dataclass(frozen=True)
+class _Written:
+    """A figure's files, its title and its caption."""
+
+    paths: tuple[Path, ...]
+    title: str
+    caption: str
+
+
+def _figures(spec: ReportSpec, source: Source, out: Path) -> list[_Written]:
+    """What :func:`hvqbench.report.kinds.KINDS` draws, and a LaTeX float for each that LaTeX can include."""
+    from hvqbench.files import atomic_write
+    from hvqbench.report.captions import float_of
     from hvqbench.report.kinds import KINDS
     from hvqbench.report.scope import Scope
     from hvqbench.report.style import save_figure
@@ -170,35 +210,42 @@ def _figures(spec: ReportSpec, source: Source, out: Path) -> list[tuple[str, tup
     default = [FigureSpec(kind="rd"), FigureSpec(kind="ledger", width="single")]
     if source.timing is not None:
         default.append(FigureSpec(kind="speed"))
-    written: list[tuple[str, tuple[Path, ...]]] = []
+    written: list[_Written] = []
     formats = spec.formats
     for item in spec.figure or ([] if spec.table else default):
         scope = Scope(source, inherit(item, spec))
         count = len(written)
-        for name, figure in KINDS[item.kind](item, scope):
-            stem = out / f"{item.name or item.kind}-{name}"
+        for drawn in KINDS[item.kind](item, scope):
+            stem = out / f"{item.name or item.kind}-{drawn.name}"
             try:
-                paths = save_figure(figure, stem, formats)
+                paths = save_figure(drawn.figure, stem, formats)
             except UnavailableError as error:
                 source.lack(str(error))
                 formats = tuple(kind for kind in formats if kind != "pgf")
-                paths = save_figure(figure, stem, formats)
-            written.append((f"{CAPTIONS[item.kind]}: {name}", paths))
+                paths = save_figure(drawn.figure, stem, formats)
+            if {"pdf", "png"} & {*formats}:
+                wide = drawn.figure.get_figwidth() > WIDTHS["single"]
+                atomic_write(_float_path(paths[0]), float_of(stem.name, drawn.caption, stem.name, wide).encode())
+            written.append(_Written(paths, f"{CAPTIONS[item.kind]}: {drawn.name}", drawn.caption))
         if len(written) == count and spec.figure:
             source.lack(f"figure {item.name or item.kind}: the results have nothing to draw in it")
     return written
 
 
-def _tables(spec: ReportSpec, source: Source) -> list[Table]:
+def _float_path(figure: Path) -> Path:
+    return figure.with_name(f"{figure.stem}.tex")
+
+
+def _tables(spec: ReportSpec, source: Source) -> list[tuple[Table, Scope]]:
+    """The tables that the spec asks for, each with what it is of."""
     from hvqbench.report.scope import Scope
     from hvqbench.report.sections import KINDS
 
-    default = [TableSpec(kind=kind) for kind in ("points", "sets", "saving", "bd-rate", "timing")]
-    found: list[Table] = []
+    default = [TableSpec(kind=kind) for kind in ("points", "tails", "sets", "saving", "bd-rate", "timing")]
+    found: list[tuple[Table, Scope]] = []
     for item in spec.table or ([] if spec.figure else default):
-        of_item = [
-            table for table in KINDS[item.kind](item, Scope(source, inherit(item, spec))) if table.cells or table.outro
-        ]
+        scope = Scope(source, inherit(item, spec))
+        of_item = [(table, scope) for table in KINDS[item.kind](item, scope) if table.cells or table.outro]
         if not of_item and spec.table:
             source.lack(f"table {item.name or item.kind}: the results have nothing for it")
         found += of_item
@@ -214,7 +261,7 @@ def _published(scope: Scope) -> pd.DataFrame | None:
 def _markdown(
     title: str,
     shown: Sequence[Table],
-    figures: Sequence[tuple[str, Sequence[Path]]],
+    figures: Sequence[_Written],
     notes: Sequence[str],
     missing: Sequence[str],
 ) -> str:
@@ -224,9 +271,9 @@ def _markdown(
     parts = [f"# {title}"]
     if missing:
         parts += ["Asked for, and not there:", "\n".join(f"- {line}" for line in missing)]
-    for caption, paths in figures:
-        drawn = next((path for kind in (".svg", ".png") for path in paths if path.suffix == kind), None)
-        parts += [f"![{caption}]({drawn.name})"] if drawn else []
+    for figure in figures:
+        drawn = next((path for kind in (".svg", ".png") for path in figure.paths if path.suffix == kind), None)
+        parts += [f"![{figure.title}]({drawn.name})", figure.caption] if drawn else []
     if not figures:
         parts.append("No figure: no codec finished an image with a metric.")
     by_name = {table.name: table for table in shown}
@@ -240,4 +287,4 @@ def _markdown(
                 parts += ["Not like for like, as the codecs declare:", "\n".join(f"- {note}" for note in unlike)]
             if notes:
                 parts += ["Curves leave out:", "\n".join(f"- {note}" for note in notes)]
-    return re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n"
+    return no_foreign_html(re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)) + "\n")

@@ -35,7 +35,7 @@ def rate_figure(table: pd.DataFrame) -> Figure:
 
 
 def history_figure(table: pd.DataFrame) -> Figure:
-    """Draw rows of :func:`hvqbench.analysis.history.history_table`: BD-rate over baselines, oldest first."""
+    """Draw rows of :func:`hvqbench.report.history.history_table`: BD-rate over baselines, oldest first."""
     names = list(dict.fromkeys(table["baseline"]))
 
     def draw(ax: Axes, rows: pd.DataFrame, codec_look: Look) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.report.table import Table, is_numeric
@@ -26,10 +26,20 @@ NAMING = ("dataset", "metric", "codec", "anchor", "point_name", "point", "tokeni
 """Columns that say what a row of a table is about; all other numbers are claims."""
 
 
-def claims(results: pd.DataFrame, tables: Iterable[Table]) -> str:
-    """The claims of *tables*, as JSON."""
+def claims(results: pd.DataFrame, tables: Iterable[Table], rows: Mapping[str, pd.DataFrame] | None = None) -> str:
+    """The claims of *tables*, as JSON.
+
+    Parameters
+    ----------
+    rows
+        Of tables that are of some of the *results* only, by name: of which.
+    """
     groups = _groups(results)
-    found = [claim for table in tables for claim in _of_table(table, groups)]
+    found = []
+    for table in tables:
+        own = (rows or {}).get(table.name)
+        of_table = groups if own is None or len(own) == len(results) else _groups(own)
+        found += _of_table(table, of_table)
     used = {name for claim in found for name in claim["from"]}
     content = {"groups": {name: keys for name, keys in groups.items() if name in used}, "claims": found}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

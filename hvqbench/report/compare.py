@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,20 @@ from hvqbench.bench.plan import Entry, check_device, find_codec
 from hvqbench.bench.reading import read_results
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Decoded
-from hvqbench.errors import HvqbenchError, UnavailableError, closest, say
+from hvqbench.catalog import select_codecs
+from hvqbench.codec import image_digest
+from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.matching import decode_elsewhere
 from hvqbench.rate_control import Target, UnreachableError, find_point
 from hvqbench.report.table import NONE
+from hvqbench.selection import parse_choices
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hvqbench.codec import Image
-    from hvqbench.data import Dataset, ImageFile
+    from hvqbench.data import ImageFile
+    from hvqbench.metrics.maps import Map
 
 NEAR = 0.1
 """A kept stream this near a rate, relatively, serves for it; else one is made."""
@@ -56,10 +60,13 @@ class Shot:
     bpp: float = math.nan
     values: Mapping[str, float] = field(default_factory=dict)
     how: str = ""
+    maps: Mapping[str, Map] = field(default_factory=dict, repr=False)
+    """Where a metric sees the difference from the original: float32 H×W, by the metric's id."""
 
     def record(self) -> dict[str, Any]:
-        """All but the pixels, for JSON."""
-        content = {name: value for name, value in asdict(self).items() if name != "pixels"}
+        """All but the pixels and the maps, for JSON."""
+        shown = replace(self, pixels=self.pixels[:0], maps={})
+        content = {name: value for name, value in asdict(shown).items() if name not in ("pixels", "maps")}
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
 
 
@@ -75,6 +82,7 @@ def shots(
     *,
     bpp: float | None = None,
     metrics: Sequence[str] = (),
+    maps: Sequence[str] = (),
     results: Path = Path("results"),
     device: str = "cpu",
 ) -> list[list[Shot]]:
@@ -83,13 +91,15 @@ def shots(
     Parameters
     ----------
     codecs
-        Ids or paths, each with ``@POINT`` for a given operating point.
+        Ids, tags or paths, each with ``@POINTS`` for given operating points: a picture for each.
     dataset, images
         A data set's id, a folder or an image; and the names of images in it, by default the first.
     bpp
         The rate to be matched; by default the one at which kept streams of the codecs are nearest to each other.
     metrics
         What to name below the pictures; by default those of :data:`USUAL` that the kept rows have.
+    maps
+        Metrics whose maps are to be shown, of :data:`hvqbench.metrics.maps.MAPS`.
 
     Raises
     ------
@@ -101,9 +111,15 @@ def shots(
     from hvqbench.data import load_dataset
 
     check_device(device)
+    mappers = _mappers(maps)
     data = load_dataset(dataset)
-    chosen = _images(data, images)
-    wanted = [_codec_and_point(name) for name in codecs]
+    chosen = data.named(images) or list(data.images[:1])
+    wanted = [
+        (source, point)
+        for choice in parse_choices(codecs)
+        for source in select_codecs(choice.name)
+        for point in choice.points or (None,)
+    ]
     entries = {name: _ready(name) for name, _ in wanted}
     rows = _kept(results, data.id, [entry.spec.id for entry in entries.values()])
     decoder = Process("decoder", threads_per_process(1))
@@ -111,12 +127,44 @@ def shots(
     try:
         for file in chosen:
             own = rows[rows["image"] == file.name]
+            if "image_sha256" in own:  # what was made of other pixels is not shown beside these
+                own = own[own["image_sha256"] == image_digest(file.read())]
             names = list(metrics) or [m for m in USUAL if m == USUAL[0] or (m in own and own[m].notna().any())]
             maker = _Maker(file, own, Store(results), decoder, bpp, names, device)
-            sheet.append([Shot(file.name, maker.original), *maker.make([(entries[n], p) for n, p in wanted])])
+            made = [_mapped(shot, maker.original, mappers) for shot in maker.make([(entries[n], p) for n, p in wanted])]
+            sheet.append([Shot(file.name, maker.original), *made])
     finally:
         decoder.close()
     return sheet
+
+
+def _mappers(names: Sequence[str]) -> dict[str, Any]:
+    """The maps of those metrics; an unknown one raises before anything is encoded."""
+    if not names:
+        return {}
+    from hvqbench.metrics.maps import load_map
+
+    return {name: load_map(name) for name in names}
+
+
+def _mapped(shot: Shot, original: Image, mappers: Mapping[str, Any]) -> Shot:
+    return replace(shot, maps={name: mapper.map(original, shot.pixels) for name, mapper in mappers.items()})
+
+
+def uneven(sheet: Sequence[Sequence[Shot]], bpp: float | None = None) -> list[str]:
+    """A warning for each image whose pictures are more than :data:`NEAR` apart in rate: that is not like for like.
+
+    Of a rate that was named, *bpp*, there is no nearer one to be had by naming it.
+    """
+    remedy = "" if bpp is not None else "; --bpp brings them nearer"
+    warnings = []
+    for row in sheet:
+        own = sorted((shot for shot in row if shot.codec), key=lambda shot: shot.bpp)
+        if own and own[-1].bpp > own[0].bpp * (1 + NEAR):
+            least, most = (f"{shot.codec} {shot.bpp:.4f} bpp" for shot in (own[0], own[-1]))
+            apart = f"{own[-1].bpp / own[0].bpp:.2f} times the bits"
+            warnings.append(f"{own[0].image}: {most} is {apart} of {least}, not like for like{remedy}")
+    return warnings
 
 
 class _Maker:
@@ -216,26 +264,6 @@ class _Maker:
             values[name] = float(value) if value == value else load_metric(name)(self.original, decoded.image)
         rate = 8 * size / (width * height)
         return Shot(self.file.name, decoded.image, entry.spec.id, entry.spec.point_name, point, rate, values, how)
-
-
-def _images(data: Dataset, names: Sequence[str]) -> list[ImageFile]:
-    known = {file.name: file for file in data.images}
-    for name in names:
-        if name not in known:
-            hint = closest(name, known)
-            raise HvqbenchError(
-                f"{data.id} has no image {name!r}: {hint}it has {len(known)}, like {next(iter(known))!r}"
-            )
-    return [known[name] for name in names] or list(data.images[:1])
-
-
-def _codec_and_point(name: str) -> tuple[str, float | None]:
-    """``hypervq@0.8`` as a codec and a point."""
-    codec, at, point = name.rpartition("@")
-    try:
-        return (codec, float(point)) if at else (name, None)
-    except ValueError:
-        raise HvqbenchError(f"{name!r}: {point!r} is no point; write it like hypervq@0.8") from None
 
 
 def _ready(name: str) -> Entry:

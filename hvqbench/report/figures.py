@@ -10,7 +10,7 @@ import numpy as np
 from hvqbench.analysis.curves import Curve
 from hvqbench.report.labels import label_directly
 from hvqbench.report.spec import WIDTHS
-from hvqbench.report.style import COLOURS, STYLE, WIDTH, classic_codecs, file_name, looks, save_figure, style
+from hvqbench.report.style import COLOURS, STYLE, WIDTH, classic_codecs, looks, save_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
     from hvqbench.metrics import MetricInfo
 
-__all__ = ["COLOURS", "STYLE", "WIDTH", "classic_codecs", "file_name", "rd_figure", "save_figure"]
+__all__ = ["COLOURS", "STYLE", "WIDTH", "classic_codecs", "rd_figure", "save_figure"]
 
 COLUMNS, MAXIMUM_COLUMNS = 2, 3
 """Panels in a row: up to three metrics share one row, more are set two by two."""
 
-PANEL_HEIGHT, LEGEND_ROW = 2.3, 0.155
-"""Inches: of a row of panels, and of a row of the legend below."""
+PANEL_HEIGHT, LEGEND_ROW, NOTE_ROW = 2.3, 0.155, 0.2
+"""Inches: of a row of panels, of a row of the legend below, and of a note above."""
+
+NOTE_COLOUR = "#B00020"
+"""Of a note: a red that is no codec's."""
 
 LOG_SPAN = 8.0
 """A greatest rate this many times the least asks for a logarithmic axis."""
@@ -43,6 +46,7 @@ def rd_figure(
     width: str = "double",
     labels: str = "auto",
     bpp: Sequence[float] = (),
+    note: str = "",
 ) -> Figure:
     """Draw the curves of one data set.
 
@@ -61,6 +65,8 @@ def rd_figure(
         Names of codecs in the order that gives them their looks, so that other figures agree; by default as they come.
     width, labels, bpp
         As of :class:`~hvqbench.report.spec.FigureSpec`.
+    note
+        Above the panels: what a reader must not overlook.
     """
     from matplotlib.figure import Figure
 
@@ -74,6 +80,9 @@ def rd_figure(
     with style():
         figure = Figure(figsize=(inches, PANEL_HEIGHT * rows), layout="constrained")
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        if note:
+            figure.set_figheight(figure.get_figheight() + NOTE_ROW)
+            figure.suptitle(note, fontsize=7.5, color=NOTE_COLOUR)
         lines: list[dict[str, Any]] = []
         for ax, (metric, of_metric) in zip(axes, curves.items(), strict=False):
             lines.append({})

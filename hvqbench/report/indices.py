@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvqbench.catalog import load_codec
+from hvqbench.catalog import load_codec, select_codecs
 from hvqbench.errors import UnavailableError
-from hvqbench.files import atomic_write
-from hvqbench.report.style import COLOURS, WIDTH, file_name, image_file_name, save_figure, style
+from hvqbench.files import atomic_write, file_name, image_file_name
+from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
 from hvqbench.report.tables import to_markdown
+from hvqbench.shown import csv_of
 from hvqbench.vq.inspect import Inspection, codes_table, images_table, inspect_codec, usage_table
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def inspect_codecs(
     from hvqbench.data import load_dataset
 
     check_device(device)
-    ready = [load_codec(name) for name in codecs]
+    ready = [load_codec(name) for name in select_codecs(codecs)]
     for codec in ready:
         if reason := codec.unavailable():
             raise UnavailableError(f"codec {codec.id} cannot run here: {reason}")
@@ -97,7 +98,7 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
     }
     written = [out / "indices.md", *(out / f"{name}.csv" for name in tables)]
     for path, table in zip(written[1:], tables.values(), strict=True):
-        atomic_write(path, table.to_csv(index=False, lineterminator="\n").encode())
+        atomic_write(path, csv_of(table))
     figures: list[Path] = []
     for inspection in inspections:
         codec = file_name(inspection.codec)

@@ -1,16 +1,19 @@
-"""The kinds of figures: what each draws of a scope. Each yields pairs of a name to add to the file's, and a figure."""
+"""The kinds of figures: what each draws of a scope, with a name to add to the file's and a caption."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.files import file_name, image_file_name
+from hvqbench.report import captions
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import FigureSpec
-from hvqbench.report.style import file_name, image_file_name, looks
+from hvqbench.report.style import looks
 from hvqbench.report.tables import label
 
 if TYPE_CHECKING:
@@ -20,7 +23,17 @@ if TYPE_CHECKING:
     from hvqbench.data import ImageFile
     from hvqbench.vq.inspect import Inspection
 
-Figures = Iterator[tuple[str, "Figure"]]
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A figure, what is added to the name of its files, and its caption."""
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+Figures = Iterator[Drawn]
 
 
 def _rd(spec: FigureSpec, scope: Scope) -> Figures:
@@ -37,8 +50,23 @@ def _rd(spec: FigureSpec, scope: Scope) -> Figures:
             for curve in curves[metric]
             if not curve.published and (band := scope.source.band(curve.codec, metric, dataset)) is not None
         }
-        options = {"bands": bands, "order": scope.codecs, "width": spec.width, "labels": spec.labels, "bpp": spec.bpp}
-        yield file_name(dataset), rd_figure(curves, scope.infos, scope.classic, **options)  # type: ignore[arg-type]
+        names, infos = scope.names, scope.named_infos
+        shown = {metric: [names.curve(curve) for curve in of_metric] for metric, of_metric in curves.items()}
+        classic = frozenset(map(names, scope.classic))
+        note = captions.partial(curve for of_metric in curves.values() for curve in of_metric)
+        figure = rd_figure(
+            shown,
+            infos,
+            classic,
+            bands={(metric, names(codec)): band for (metric, codec), band in bands.items()},
+            order=list(map(names, scope.codecs)),
+            width=spec.width,
+            labels=spec.labels,
+            bpp=spec.bpp,
+            note=note,
+        )
+        caption = captions.rd(shown, infos, names(dataset), classic, bool(bands))
+        yield Drawn(file_name(dataset), figure, caption)
 
 
 def _ledger(spec: FigureSpec, scope: Scope) -> Figures:
@@ -48,17 +76,19 @@ def _ledger(spec: FigureSpec, scope: Scope) -> Figures:
     for dataset, points in points_table(scope.ok, []).groupby("dataset", sort=True) if len(scope.ok) else ():
         rows = ledger_points(points, scope.codecs, spec.point)
         if len(rows):
-            yield file_name(str(dataset)), ledger_figure(rows, spec.width)
+            caption = captions.ledger(captions.place(scope.names(str(dataset)), rows["images"]))
+            figure = ledger_figure(rows.assign(codec=rows["codec"].map(scope.names)), spec.width)
+            yield Drawn(file_name(str(dataset)), figure, caption)
 
 
 def _per_image(spec: FigureSpec, scope: Scope) -> Figures:
     from hvqbench.curves import is_published
     from hvqbench.report.per_image import image_bd_rates, per_image_figure
 
-    shown_as = looks(scope.codecs, scope.classic)
+    shown_as = {scope.names(codec): of_codec for codec, of_codec in looks(scope.codecs, scope.classic).items()}
     for dataset in scope.datasets:
         for anchor in (name for name in scope.anchors if not is_published(name)):
-            for metric, info in scope.of_images.items():
+            for metric in scope.of_images:
                 rows = scope.with_anchors
                 rows = rows[(rows["dataset"] == dataset) & (rows["status"] == "ok")]
                 if anchor not in set(rows["codec"].unique()):
@@ -70,7 +100,12 @@ def _per_image(spec: FigureSpec, scope: Scope) -> Figures:
                         percents[codec] = values[np.isfinite(values)]
                 if percents:
                     name = file_name(f"{dataset}-{metric}" + (f"-{anchor}" if len(scope.anchors) > 1 else ""))
-                    yield name, per_image_figure(percents, shown_as, anchor, info.title, spec.width)
+                    names, title = scope.names, scope.named_infos[metric].title
+                    called = {names(codec): values for codec, values in percents.items()}
+                    figure = per_image_figure(called, shown_as, names(anchor), title, spec.width)
+                    where = captions.place(names(dataset), map(len, percents.values()))
+                    caption = captions.per_image(where, names(anchor), title)
+                    yield Drawn(name, figure, caption)
 
 
 def _speed(spec: FigureSpec, scope: Scope) -> Figures:
@@ -79,13 +114,14 @@ def _speed(spec: FigureSpec, scope: Scope) -> Figures:
 
     timing = scope.source.timing
     if timing is None or not len(timing):
-        scope.source.lack("figure speed: no timing pass; `hvqbench run --timing` makes one")
+        scope.source.lack(f"figure speed: no timing pass; {scope.source.run_advice('', '--timing')}")
         return
     timing = timing[(timing["status"] == "ok") & ~timing["busy"].astype(bool)]
     if timing.empty:
         scope.source.lack("figure speed: others were working beside every round of the timing pass: time again alone")
         return
-    shown_as = looks(scope.codecs, scope.classic)
+    names = scope.names
+    shown_as = {names(codec): of_codec for codec, of_codec in looks(scope.codecs, scope.classic).items()}
     metric = next(iter(scope.of_images), "")
     calls_of = {str(name): calls for name, calls in timing.groupby("dataset", sort=True)}
     for dataset, calls in calls_of.items() if metric else ():
@@ -103,15 +139,22 @@ def _speed(spec: FigureSpec, scope: Scope) -> Figures:
                 scope.source.lack(f"figure speed: {codec} has no BD-rate against {label(anchor)} in {metric}")
             if len(shown) > 1:  # a lone point compares nothing
                 name = file_name(dataset + (f"-{anchor}" if len(scope.anchors) > 1 else ""))
-                title = scope.infos[metric].title
-                yield name, speed_figure(shown, shown_as, label(anchor), title, spec.width)
+                title, against = scope.named_infos[metric].title, names.text(label(anchor))
+                shown = shown.assign(codec=shown["codec"].map(names))
+                figure = speed_figure(shown, shown_as, against, title, spec.width)
+                counts = bd.loc[bd.index.isin(scope.codecs), "images"].dropna()
+                where = captions.place(names(dataset), counts.astype(int))
+                caption = captions.speed(where, against, title)
+                yield Drawn(name, figure, caption)
 
 
 def _usage(spec: FigureSpec, scope: Scope) -> Figures:
     from hvqbench.report.indices import usage_figure
 
-    for dataset, codec, inspection, _ in _inspections(spec, scope):
-        yield file_name(f"{dataset}-{codec}"), usage_figure(inspection)
+    for dataset, codec, inspection, images in _inspections(spec, scope):
+        where = captions.place(scope.names(dataset), [len(images)])
+        caption = captions.usage(where, scope.names(codec), spec.point or 0.0)
+        yield Drawn(file_name(f"{dataset}-{codec}"), usage_figure(inspection), caption)
 
 
 def _bits(spec: FigureSpec, scope: Scope) -> Figures:
@@ -120,7 +163,10 @@ def _bits(spec: FigureSpec, scope: Scope) -> Figures:
     for dataset, codec, inspection, images in _inspections(spec, scope):
         for file, bits in zip(images, inspection.maps, strict=True):
             figure = bits_figure(file.read(), bits, inspection)
-            yield f"{file_name(f'{dataset}-{codec}')}-{image_file_name(file.name)}", figure
+            name = f"{file_name(f'{dataset}-{codec}')}-{image_file_name(file.name)}"
+            where = f"{file.name} of {scope.names(dataset)} (1 image)"
+            caption = captions.bits(where, scope.names(codec), spec.point or 0.0)
+            yield Drawn(name, figure, caption)
 
 
 KINDS: Mapping[str, Callable[[FigureSpec, Scope], Figures]] = {

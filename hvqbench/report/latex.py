@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.report.table import BEST, SECOND, Table
+from hvqbench.report.table import BEST, SECOND, Cell, Table
+from hvqbench.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,13 +32,11 @@ def latex(table: Table) -> str:
     same = _same(table)
     kept = [number for number in range(len(table.headers)) if number not in same]
     columns = range(len(kept))
-    texts = pd.DataFrame(
-        [
-            [_escape(row[n].text) + _superscript([marks[note] for note in row[n].notes if note in marks]) for n in kept]
-            for row in table.cells
-        ],
-        columns=columns,
-    )
+
+    def text(cell: Cell) -> str:
+        return escape(cell.whole) + _superscript([marks[note] for note in cell.notes if note in marks])
+
+    texts = pd.DataFrame([[text(row[n]) for n in kept] for row in table.cells], columns=columns)
     styles = pd.DataFrame([[_STYLES.get(row[n].rank, "") for n in kept] for row in table.cells], columns=columns)
 
     def ranks(_: pd.DataFrame) -> pd.DataFrame:
@@ -50,19 +49,19 @@ def latex(table: Table) -> str:
     place: dict[str, Any] = {} if long else {"position": "t", "position_float": "centering"}
     body: str = (
         texts.style.apply(ranks, axis=None)
-        .format_index(lambda number: _escape(table.headers[kept[int(str(number))]]), axis="columns")
+        .format_index(lambda number: escape(table.headers[kept[int(str(number))]]), axis="columns")
         .hide(axis="index")
         .to_latex(
             hrules=True,
-            column_format="".join("r" if numeric else "l" for numeric in (table.numeric[n] for n in kept)),
+            column_format="".join("r" if table.columns[n].numeric else "l" for n in kept),
             environment=environment,
-            caption=_escape(caption),
+            caption=escape(caption),
             label=f"tab:{table.name}",
             **place,
         )
     )
-    notes = [f"{_superscript([letter])}~{_escape(table.footnotes[key])}." for key, letter in marks.items()]
-    notes += [_escape(text.replace("`", "")) for text in table.outro]
+    notes = [f"{_superscript([letter])}~{escape(table.footnotes[key])}." for key, letter in marks.items()]
+    notes += [escape(text.replace("`", "")) for text in table.outro]
     if notes:
         small = "\\par\\vspace{2pt}{\\footnotesize " + " ".join(notes) + "\\par}\n"
         body = body + small if long else body.replace(f"\\end{{{environment}}}", small + f"\\end{{{environment}}}")
@@ -73,17 +72,17 @@ def _same(table: Table) -> dict[int, str]:
     """Columns that say the same in every row, which the caption can say once."""
     if len(table.cells) < FEW:
         return {}
-    columns = {number: {row[number] for row in table.cells} for number in range(len(table.headers))}
-    return {
-        number: f"{table.headers[number]} {next(iter(cells)).text}".strip()
-        for number, cells in columns.items()
-        if len(cells) == 1
-    }
+    found = {}
+    for number, header in enumerate(table.headers):
+        said = {(row[number].whole, row[number].rank, row[number].notes) for row in table.cells}
+        if len(said) == 1:
+            found[number] = f"{header} {table.cells[0][number].whole}".strip()
+    return found
 
 
 def _width(table: Table, columns: list[int]) -> int:
     """Characters in the longest row, roughly."""
-    texts = [table.headers, *([cell.text for cell in row] for row in table.cells)]
+    texts = [table.headers, *([cell.whole for cell in row] for row in table.cells)]
     return sum(max(len(text[n]) for text in texts) + 2 for n in columns)
 
 
@@ -91,7 +90,8 @@ def _superscript(letters: list[str]) -> str:
     return f"\\textsuperscript{{{','.join(sorted(letters))}}}" if letters else ""
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """*text* as LaTeX sets it."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {character: "\\" + character for character in "&%$#_{}"} | SYMBOLS
-    return "".join(special.get(character, character) for character in text)
+    return "".join(special.get(character, character) for character in visible(text))

@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.report import tables
-from hvqbench.report.columns import DECIMALS, TITLES, decimals_of, titles_of
+from hvqbench.report.columns import COLUMNS, headings, metric_heading
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import TableSpec
-from hvqbench.report.table import ARROWS, NONE, Cell, Table, plain_table, ranked, text_of
+from hvqbench.report.table import ARROWS, NONE, Cell, Column, Heading, Table, plain_table, ranked, sorting, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIXED_LENGTH = "fixed-vq"
-"""The codec whose bytes a saving is measured against, where the catalog does not know a codec's tokenizer."""
+    from hvqbench.metrics import MetricInfo
 
 
 def points(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     """Means at each operating point, and the rate of each stream."""
     frame = tables.points_table(scope.results, list(scope.of_images))
     rates = [column for column in frame.columns if column.startswith("bpp.")]
-    titles = titles_of(scope) | {column: f"bpp {column.removeprefix('bpp.')}" for column in rates}
+    of_streams = {name: Heading(f"bpp {name.removeprefix('bpp.')}", COLUMNS["bpp"].decimals) for name in rates}
     intro = "Means over images. Rate is the whole file over the original's pixels; the rates by stream add up to it."
     yield plain_table(
         spec.name or "points", spec.title or "Operating points", intro, frame,
-        decimals_of(scope) | dict.fromkeys(rates, DECIMALS["bpp"]), titles,
+        headings(scope.infos) | of_streams,
         hidden=[column for column in frame.columns if column.startswith("bytes.")],
     )  # fmt: skip
+
+
+def tails(spec: TableSpec, scope: Scope) -> Iterator[Table]:
+    """The worst tenth and the worst image behind each mean."""
+    from hvqbench.analysis.tails import FEWEST_IMAGES, tails_table
+
+    frame = tails_table(scope.results, list(scope.of_images))
+    if frame.empty or frame["images"].max() < FEWEST_IMAGES:
+        if spec.name:
+            scope.source.lack(f"table {spec.name}: no point has {FEWEST_IMAGES} images")
+        return
+    intro = (
+        "A mean hides the picture that a codec ruins. A tenth of the images is better than the value of the best "
+        "tenth, and a tenth worse than that of the worst, in the metric's own direction."
+    )
+    yield plain_table(spec.name or "tails", spec.title or "Worst images", intro, frame, COLUMNS)
 
 
 def sets(spec: TableSpec, scope: Scope) -> Iterator[Table]:
@@ -43,7 +57,7 @@ def sets(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     frame = tables.sets_table(scope.results, of_sets)
     intro = "One value over all images of a point, and the number of patches it is of: with fewer, FID is higher."
     title = spec.title or "Metrics of whole sets"
-    yield plain_table(spec.name or "sets", title, intro, frame, decimals_of(scope), titles_of(scope))
+    yield plain_table(spec.name or "sets", title, intro, frame, headings(scope.infos))
 
 
 def bd_rate(spec: TableSpec, scope: Scope) -> Iterator[Table]:
@@ -66,18 +80,18 @@ def bd_rate(spec: TableSpec, scope: Scope) -> Iterator[Table]:
         name = spec.name or "bd-rate"
         meaning = (
             "Change of rate at equal quality in per cent, of the mean curve: negative is fewer bits. In brackets the "
-            "95 % interval, of resampled images. A dash is no result, never zero."
+            "95 % interval, of resampled images. Where there is no number there is no result, and never zero."
         )
         against = tables.label(anchor)
         if against != anchor:
             meaning += " Data sets and metrics that this anchor was not published in have no row."
         title = spec.title or f"BD-rate against {against}"
         name += f"-{tables.bare(anchor)}" if len(scope.anchors) > 1 else ""
-        yield _bd_grid(name, title, meaning, frame, list(scope.infos), FLAGS)
+        yield _bd_grid(name, title, meaning, frame, scope.infos, FLAGS)
 
 
 def _bd_grid(
-    name: str, title: str, intro: str, frame: pd.DataFrame, metrics: list[str], flags: Mapping[str, str]
+    name: str, title: str, intro: str, frame: pd.DataFrame, infos: Mapping[str, MetricInfo], flags: Mapping[str, str]
 ) -> Table:
     """Codecs by metrics; a value over little common quality is no candidate for the best."""
     sure = frame.assign(sure=frame["bd_rate_percent"].where(~frame["flags"].str.contains("low_overlap")))
@@ -86,80 +100,58 @@ def _bd_grid(
     without: dict[str, dict[str, None]] = {}
     numbers = frame.groupby(["dataset", "codec"])["bd_rate_percent"].transform("count")
     for rank, count, row in zip(frame_ranks, numbers, frame.to_dict("records"), strict=True):
-        cell = Cell(_with_interval(row), rank, tuple(str(row["flags"]).split()))
+        cell = _bd_cell(row, rank)
         if count:
             shown.setdefault((row["dataset"], row["codec"]), {})[row["metric"]] = cell
         else:
             reason = next(iter(cell.notes), "")
             without.setdefault(reason, {})[row["codec"]] = None
-    metrics = [metric for metric in metrics if any(metric in cells for cells in shown.values())]
+    metrics = [metric for metric in infos if any(metric in cells for cells in shown.values())]
     one = frame["dataset"].nunique() == 1
     cells = tuple(
         (*([] if one else [Cell(dataset)]), Cell(codec), *(own.get(metric, Cell(NONE)) for metric in metrics))
         for (dataset, codec), own in shown.items()
     )
-    headers = (*([] if one else ["dataset"]), "codec", *(f"{metric} {ARROWS[False]}" for metric in metrics))
-    numeric = tuple(header.endswith(ARROWS[False]) for header in headers)
+    columns = [Column(name, name) for name in (["codec"] if one else ["dataset", "codec"])]
+    columns += [Column(m, f"{m} {ARROWS[False]}", True, metric_heading(m, infos[m]).hint) for m in metrics]
     intro = f"{intro} All on {frame['dataset'].iloc[0]}." if one else intro
     outro = tuple(f"Without a number: {', '.join(own)} (`{r}`: {flags.get(r, '')})." for r, own in without.items())
-    return Table(name, title, intro, frame, headers, cells, numeric, flags, outro)
+    return Table(name, title, intro, frame, tuple(columns), cells, flags, outro)
 
 
-def _with_interval(row: Mapping[Any, Any]) -> str:
+def _bd_cell(row: Mapping[Any, Any], rank: int) -> Cell:
+    """Better or worse only where the whole interval is."""
     percent, low, high = (row.get(name, math.nan) for name in ("bd_rate_percent", "ci_low", "ci_high"))
-    if math.isnan(low) or math.isnan(percent):
-        return text_of(percent, 1)
-    return f"{text_of(percent, 1)} [{text_of(low, 1)}, {text_of(high, 1)}]"
+    known = not math.isnan(percent)
+    return Cell(
+        text_of(percent, 1), rank, tuple(str(row["flags"]).split()),
+        detail=f"[{text_of(low, 1)}, {text_of(high, 1)}]" if known and not math.isnan(low) else "",
+        value=sorting(percent), hint=str(row.get("text", "")),
+        kind="better" if known and high < 0 else "worse" if known and low > 0 else "",
+    )  # fmt: skip
 
 
 def saving(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     """Bytes saved against fixed length by each index model, for each tokenizer."""
-    import pandas as pd
-
     from hvqbench.analysis import saving_table
 
-    parts = []
-    for tokenizer, (fixed, codecs) in architectures(scope.codecs).items():
-        rows = scope.source.results
-        rows = rows[rows["codec"].isin([fixed, *codecs]) & rows["dataset"].isin(scope.datasets)]
-        part = saving_table(rows, fixed)
-        part.insert(1, "tokenizer", tokenizer)
-        parts.append(part.sort_values(["dataset", "point", "saved_percent"], kind="stable"))
-    parts = [part for part in parts if len(part)]
-    if not parts:
+    rows = scope.source.results  # with the fixed-length codecs, though the scope may have none
+    frame = saving_table(rows[rows["dataset"].isin(scope.datasets)], scope.codecs)
+    if frame.empty:
         if spec.name:
             scope.source.lack("table saving: no codec of indices has results at a point of the fixed-length codec")
         return
-    frame = pd.concat(parts, ignore_index=True).sort_values("dataset", kind="stable", ignore_index=True)
+    order = {name: place for place, name in enumerate(frame["tokenizer"].unique())}
+    frame = frame.sort_values(
+        ["dataset", "tokenizer", "point", "saved_percent"], kind="stable", ignore_index=True,
+        key=lambda column: column.map(order) if column.name == "tokenizer" else column,
+    )  # fmt: skip
     intro = "Bytes at equal operating point, headers and side information counted; exact where the pixels are the same."
     yield plain_table(
-        spec.name or "saving", spec.title or "Bytes saved against fixed length", intro, frame, DECIMALS, TITLES,
+        spec.name or "saving", spec.title or "Bytes saved against fixed length", intro, frame, COLUMNS,
         best={"saved_percent": True}, within=["dataset", "tokenizer", "point"],
         hidden=["tokenizer"] if not frame["tokenizer"].astype(bool).any() else [],
     )  # fmt: skip
-
-
-def architectures(codecs: list[str]) -> dict[str, tuple[str, list[str]]]:
-    """The VQ *codecs* by tokenizer: its name, its fixed-length codec, and the others."""
-    from hvqbench.catalog import codec_files, read_spec
-
-    specs = {}
-    for name, path in codec_files().items():
-        with suppress(HvqbenchError):  # what is wrong with it is `ls codecs`'s to say
-            specs[name] = read_spec(path)
-    places = {
-        name: (spec.folder / str(spec.options["tokenizer"])).resolve()
-        for name, spec in specs.items()
-        if spec.adapter == "vq" and "tokenizer" in spec.options
-    }
-    fixed = {place: name for name, place in places.items() if specs[name].options.get("index_model") == "fixed"}
-    found: dict[str, tuple[str, list[str]]] = {}
-    for codec in codecs:
-        if codec not in specs:
-            found.setdefault("", (FIXED_LENGTH, []))[1].append(codec)
-        elif places.get(codec) in fixed:
-            found.setdefault(places[codec].name, (fixed[places[codec]], []))[1].append(codec)
-    return found
 
 
 def timing(spec: TableSpec, scope: Scope) -> Iterator[Table]:
@@ -169,7 +161,7 @@ def timing(spec: TableSpec, scope: Scope) -> Iterator[Table]:
     calls = scope.source.timing
     if calls is None or not len(calls):
         if spec.name or spec.title:
-            scope.source.lack("table timing: no timing pass; `hvqbench run --timing` makes one")
+            scope.source.lack(f"table timing: no timing pass; {scope.source.run_advice('', '--timing')}")
         return
     calls = calls[(calls["status"] == "ok") & calls["codec"].isin(scope.codecs) & calls["dataset"].isin(scope.datasets)]
     rows = [_times(own, calls) for _, own in calls.groupby(["dataset", "codec", "point"], sort=False)]
@@ -187,7 +179,7 @@ def timing(spec: TableSpec, scope: Scope) -> Iterator[Table]:
         intro += " Of rounds beside which others were working there are ratios, and no seconds."
     best = {name: True for name in ("encode_speed", "decode_speed") if name in frame}
     title = spec.title or "Speed"
-    yield plain_table(spec.name or "timing", title, intro, frame, DECIMALS, TITLES, best=best, within=["dataset"])
+    yield plain_table(spec.name or "timing", title, intro, frame, COLUMNS, best=best, within=["dataset"])
 
 
 def _times(own: pd.DataFrame, calls: pd.DataFrame) -> dict[str, Any]:
@@ -229,16 +221,21 @@ def ablation(spec: TableSpec, scope: Scope) -> Iterator[Table]:
         return
     frame = pd.read_csv(path).dropna(axis=1, how="all")
     best = {"saved_percent": True} if "saved_percent" in frame else {}
-    titles = {name: title.rstrip(" ↑↓") if name in best else title for name, title in source.TITLES.items()}
+    shown = {
+        name: Heading(title.rstrip(" ↑↓") if name in best else title, source.DECIMALS.get(name))
+        for name in map(str, frame)
+        for title in [source.TITLES.get(name, name)]
+    }
     hidden = [name for name in ("seed", "steps", "tokenizer_seed", "tokenizer_steps", "minutes") if name in frame]
     yield plain_table(
-        spec.name or "ablation", spec.title or "Ablation", source.INTRODUCTION, frame, source.DECIMALS, titles,
+        spec.name or "ablation", spec.title or "Ablation", source.INTRODUCTION, frame, shown,
         best=best, within=["tokenizer"] if "tokenizer" in frame else [], hidden=hidden,
     )  # fmt: skip
 
 
 KINDS: Mapping[str, Callable[[TableSpec, Scope], Iterator[Table]]] = {
     "points": points,
+    "tails": tails,
     "sets": sets,
     "saving": saving,
     "bd-rate": bd_rate,
@@ -256,7 +253,7 @@ def always(scope: Scope, published: pd.DataFrame | None) -> Iterator[Table]:
             "4 times beyond the measured rates, and in no mean above. Rates and scores follow the "
             "protocol of the source, and may differ from hvqbench's in what the last column does not say."
         )
-        yield plain_table("published", "Published curves", source, published, {}, TITLES)
+        yield plain_table("published", "Published curves", source, published, COLUMNS)
     for name, title, intro, frame in (
         ("problems", "What did not run", "These rows are in no mean, no curve and no BD-rate.",
          tables.problems_table(rows)),
@@ -264,4 +261,4 @@ def always(scope: Scope, published: pd.DataFrame | None) -> Iterator[Table]:
          tables.metrics_table(rows, infos)),
         ("provenance", "Provenance", "How the rows were made.", tables.provenance_table(rows)),
     ):  # fmt: skip
-        yield plain_table(name, title, intro, frame, {}, TITLES)
+        yield plain_table(name, title, intro, frame, COLUMNS)

@@ -16,6 +16,7 @@ from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from hvqbench.codec import Image
 
@@ -30,6 +31,9 @@ STEP = 8
 """Pixels between the places where a detail is looked for."""
 
 FRAME = COLOURS[5]
+
+SCALE, MOST = "magma", 99.5
+"""The colours of maps, and the percentile of all maps of a metric in a sheet that has the lightest one."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Crop:
 
 
 def sheet_figure(rows: Sequence[Sequence[Shot]], crop: Crop | None = None) -> Figure:
-    """A row for each image, a column for each codec, the original first.
+    """A row for each image, a column for each codec, the original first; below them a row for each metric's maps.
 
     Parameters
     ----------
@@ -69,23 +73,43 @@ def sheet_figure(rows: Sequence[Sequence[Shot]], crop: Crop | None = None) -> Fi
     letters = int(width / LETTER)
     captions = [[_lines(shot, letters) for shot in row] for row in rows]
     below = [LINE * max(len(lines) for lines in row) + 0.1 for row in captions]
-    heights = [
-        (width - 0.04) * row[0].pixels.shape[0] / row[0].pixels.shape[1] + space
-        for row, space in zip(rows, below, strict=True)
-    ]
+    heights = [(width - 0.04) * row[0].pixels.shape[0] / row[0].pixels.shape[1] for row in rows]
+    most = _scales(rows)
+    total = sum((1 + len(most)) * (height + 0.04) + space for height, space in zip(heights, below, strict=True))
     with style():
-        figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI)
-        top = sum(heights)
+        figure = Figure(figsize=(WIDTH, total), dpi=DPI)
+
+        def cell(column: int, top: float, height: float) -> Axes:
+            place = (column * width + 0.02, top - height, width - 0.04, height)
+            left, bottom, across, up = (v / s for v, s in zip(place, (WIDTH, total) * 2, strict=True))
+            return figure.add_axes((left, bottom, across, up))
+
+        top = total
         for row, height, space, texts in zip(rows, heights, below, captions, strict=True):
             shown = crop or find_detail([shot.pixels for shot in row])
+            # The caption stands below the last picture of a column, be it a map.
             for column, shot in enumerate(row):
-                place = (column * width + 0.02, top - (height - space), width - 0.04, height - space)
-                bounds = [v / s for v, s in zip(place, (WIDTH, sum(heights)) * 2, strict=True)]
-                ax = figure.add_axes((bounds[0], bounds[1], bounds[2], bounds[3]))
+                ax = cell(column, top, height)
                 _picture(ax, shot.pixels, shown)
+                for number, (name, limit) in enumerate(most.items(), 1):
+                    ax = cell(column, top - number * (height + 0.04), height)
+                    if shot.codec:
+                        _map(ax, shot.maps[name], limit, shown)
+                    else:
+                        _legend(ax, name, limit)
                 _caption(ax, texts[column])
-            top -= height
+            top -= (1 + len(most)) * (height + 0.04) + space
     return figure
+
+
+def _scales(rows: Sequence[Sequence[Shot]]) -> dict[str, float]:
+    """The metrics with maps, and the value that has the lightest colour: the same for all codecs and images."""
+    names = dict.fromkeys(name for row in rows for shot in row for name in shot.maps)
+    return {
+        name: max(float(np.percentile(shot.maps[name], MOST)) for row in rows for shot in row if name in shot.maps)
+        or 1.0
+        for name in names
+    }
 
 
 def save_sheet(figure: Figure, out: Path) -> tuple[Path, ...]:
@@ -129,6 +153,30 @@ def _picture(ax: Axes, image: Image, crop: Crop) -> None:
     inset.grid(visible=False)
     for spine in inset.spines.values():
         spine.set(visible=True, color=FRAME, linewidth=1.2)
+
+
+def _map(ax: Axes, values: NDArray[np.float32], most: float, crop: Crop) -> None:
+    from matplotlib.patches import Rectangle
+
+    ax.imshow(values, cmap=SCALE, vmin=0, vmax=most, interpolation="antialiased")
+    ax.set_axis_off()
+    edge: dict[str, Any] = {"edgecolor": FRAME, "facecolor": "none"}
+    ax.add_patch(Rectangle((crop.x - 0.5, crop.y - 0.5), crop.side, crop.side, linewidth=0.9, **edge))
+
+
+def _legend(ax: Axes, name: str, most: float) -> None:
+    """The scale of a metric's maps, in the place below the original."""
+    from hvqbench.metrics import metric_info
+
+    ax.set_axis_off()
+    bar = ax.inset_axes((0.1, 0.5, 0.8, 0.08))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=SCALE, aspect="auto")
+    bar.set_xticks([0, 255], ["0", f"{most:.2g}"], fontsize=7)
+    bar.set_yticks([])
+    bar.grid(visible=False)
+    ax.text(
+        0.5, 0.62, f"map of {metric_info(name).title}", transform=ax.transAxes, ha="center", va="bottom", fontsize=7
+    )
 
 
 def _lines(shot: Shot, letters: int) -> list[str]:

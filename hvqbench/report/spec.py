@@ -19,8 +19,8 @@ What a figure or a table does not choose for itself, it takes from the report. `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -29,7 +29,7 @@ from hvqbench.catalog import content_folders, read_toml
 from hvqbench.errors import HvqbenchError, closest
 
 FIGURE_KINDS = ("rd", "ledger", "per-image", "speed", "usage", "bits")
-TABLE_KINDS = ("bd-rate", "points", "saving", "sets", "timing", "ablation")
+TABLE_KINDS = ("bd-rate", "points", "tails", "saving", "sets", "timing", "ablation")
 WIDTHS: Mapping[str, float] = {"single": 3.5, "double": 7.16}
 """Inches: a column, and the full width, of a two-column page."""
 
@@ -44,7 +44,7 @@ class Selection:
     Parameters
     ----------
     codecs
-        Ids or tags.
+        Ids, tags or paths, each with ``@POINTS`` for some of its points (:mod:`hvqbench.selection`).
     datasets, metrics
         Ids.
     anchors
@@ -124,11 +124,14 @@ class ReportSpec(Selection):
         Of figures, among :data:`FORMATS`; ``pgf`` needs a LaTeX.
     html
         Whether to write the one-file HTML report as well.
+    names
+        How codecs, data sets and metrics are called in figures, tables and captions: id to name.
     """
 
     title: str = "hvqbench report"
     formats: tuple[str, ...] = ("png", "pdf")
     html: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
     figure: tuple[FigureSpec, ...] = ()
     table: tuple[TableSpec, ...] = ()
 
@@ -207,6 +210,12 @@ def _read(kind: type[Spec], content: Mapping[str, Any], where: str) -> Spec:
 
 def _value(wanted: Any, value: Any, where: str) -> Any:
     """*value* of TOML as the type *wanted*."""
+    if get_origin(wanted) is Mapping:
+        if not isinstance(value, dict) or not all(isinstance(name, str) and name.strip() for name in value.values()):
+            raise HvqbenchError(f'{where}: write it as a table of names, like [names] and below it jpeg = "JPEG"')
+        if twice := [name for name in value.values() if list(value.values()).count(name) > 1]:
+            raise HvqbenchError(f"{where}: two are called {twice[0]!r}: give one of them another name")
+        return dict(value)
     if get_origin(wanted) is tuple:
         (of, _) = get_args(wanted)
         if not isinstance(value, list):
@@ -226,7 +235,14 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
     return value
 
 
+def override(spec: ReportSpec, **chosen: Iterable[str]) -> ReportSpec:
+    """*spec* with what is *chosen* of :class:`Selection`, in every figure and table too; an empty choice is none."""
+    own: dict[str, Any] = {name: tuple(values) for name, values in chosen.items() if tuple(values)}
+    figures = tuple(replace(item, **own) for item in spec.figure)
+    return replace(spec, **own, figure=figures, table=tuple(replace(item, **own) for item in spec.table))
+
+
 def inherit(item: Spec, report: Selection) -> Spec:
     """*item* with the *report*'s choice wherever it has none of its own."""
-    chosen = {field.name: getattr(item, field.name) or getattr(report, field.name) for field in fields(Selection)}
+    chosen = {one.name: getattr(item, one.name) or getattr(report, one.name) for one in fields(Selection)}
     return replace(item, **chosen)

@@ -5,8 +5,6 @@ Drawn with matplotlib's objects and not with pyplot, so that no global state is 
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -132,14 +130,3 @@ def classic_codecs(codecs: Sequence[str]) -> frozenset[str]:
             if codec in files and "classic" in read_spec(files[codec]).tags:
                 found.add(codec)
     return frozenset(found)
-
-
-def file_name(text: str) -> str:
-    """*text* with everything replaced that is no letter, digit, dot, dash or underscore."""
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "data"
-
-
-def image_file_name(image: str) -> str:
-    """:func:`file_name` of an image, with a hash where that changes it: like names must not share a file."""
-    name = file_name(image)
-    return name if name == image else f"{name}-{hashlib.sha256(image.encode()).hexdigest()[:8]}"

@@ -17,12 +17,62 @@ BEST, SECOND = 1, 2
 
 
 @dataclass(frozen=True)
+class Heading:
+    """How a column is shown: its title, the name in the frame if None, decimals, and what it means in a sentence."""
+
+    title: str | None = None
+    decimals: int | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that is shown: its name in the frame, its title, whether it is flush right, and what it means."""
+
+    name: str
+    title: str
+    numeric: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True)
 class Cell:
-    """What a cell shows: text, whether it is the :data:`BEST` or :data:`SECOND`, and keys of its footnotes."""
+    """What a cell shows.
+
+    Parameters
+    ----------
+    text
+        For the reader.
+    rank
+        Whether it is the :data:`BEST` or :data:`SECOND`.
+    notes
+        Keys of its footnotes.
+    detail
+        Said after the text, or in a smaller line below it: an interval.
+    value
+        What a page sorts it by; the text if None.
+    hint
+        Said on a page when the pointer rests on it.
+    kind
+        How a page shows it: ``better`` or ``worse`` in colour, ``code``, ``command`` (with a button that copies it),
+        ``button`` (that copies the text, which is not shown), ``bar``.
+    bars
+        Of a ``bar``: for each stream its name, its per cent of the widest bar, and its text.
+    """
 
     text: str
     rank: int = 0
     notes: tuple[str, ...] = ()
+    detail: str = ""
+    value: float | str | None = None
+    hint: str = ""
+    kind: str = ""
+    bars: tuple[tuple[str, float, str], ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """Text and detail."""
+        return f"{self.text} {self.detail}".strip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +87,8 @@ class Table:
         Its heading, and the sentences between that and the table.
     frame
         The numbers as they are, which the CSV and ``claims.json`` hold.
-    headers, cells
+    columns, cells
         What is shown, row by row.
-    numeric
-        Whether each column is flush right.
     footnotes
         Key to text, of every note that a cell may have.
     outro
@@ -51,11 +99,15 @@ class Table:
     title: str
     intro: str
     frame: pd.DataFrame
-    headers: tuple[str, ...]
+    columns: tuple[Column, ...]
     cells: tuple[tuple[Cell, ...], ...]
-    numeric: tuple[bool, ...]
     footnotes: Mapping[str, str] = field(default_factory=dict)
     outro: tuple[str, ...] = ()
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The titles of the columns."""
+        return tuple(column.title for column in self.columns)
 
     @property
     def marks(self) -> dict[str, str]:
@@ -69,8 +121,7 @@ def plain_table(
     title: str,
     intro: str,
     frame: pd.DataFrame,
-    decimals: Mapping[str, int],
-    titles: Mapping[str, str],
+    headings: Mapping[str, Heading],
     *,
     best: Mapping[str, bool] | None = None,
     within: Sequence[str] = (),
@@ -80,28 +131,40 @@ def plain_table(
 
     Parameters
     ----------
-    decimals, titles
-        Of columns: to round by, and to head them.
+    headings
+        Of columns that are not shown under their names and as they are.
     best
         Columns whose best two values are marked, and whether higher is better there; *within* equal values of these
         columns.
     hidden
         Columns that are in the CSV alone.
     """
-    shown = frame.drop(columns=[column for column in frame.columns if column in hidden])
+    names = [column for column in frame.columns if column not in hidden]
     ranks = {column: ranked(frame, column, higher, within) for column, higher in (best or {}).items()}
+    of = {column: headings.get(column, Heading()) for column in names}
+    numeric = {column: is_numeric(frame[column]) for column in names}
     cells = tuple(
         tuple(
-            Cell(text_of(value, decimals.get(column)), ranks[column][number] if column in ranks else 0)
-            for column, value in zip(shown.columns, values, strict=True)
+            Cell(
+                text_of(value, of[column].decimals),
+                ranks[column][number] if column in ranks else 0,
+                value=sorting(value) if numeric[column] else None,
+            )
+            for column, value in zip(names, values, strict=True)
         )
-        for number, values in enumerate(shown.itertuples(index=False, name=None))
+        for number, values in enumerate(frame[names].itertuples(index=False, name=None))
     )
-    headers = tuple(
-        titles.get(column, column) + (f" {ARROWS[best[column]]}" if best and column in best else "")
-        for column in shown.columns
-    )
-    return Table(name, title, intro, frame, headers, cells, tuple(is_numeric(shown[c]) for c in shown.columns))
+    columns = []
+    for column in names:
+        shown = column if (given := of[column].title) is None else given
+        shown += f" {ARROWS[best[column]]}" if best and column in best else ""
+        columns.append(Column(column, shown, numeric[column], of[column].hint))
+    return Table(name, title, intro, frame, tuple(columns), cells)
+
+
+def sorting(value: float | None) -> float:
+    """What a number is sorted by: what is none comes last."""
+    return math.inf if value is None or math.isnan(value) else float(value)
 
 
 def ranked(frame: pd.DataFrame, column: str, higher_is_better: bool, within: Sequence[str] = ()) -> list[int]:
@@ -122,6 +185,15 @@ def text_of(value: object, decimals: int | None = None) -> str:
     return " ".join(str(value).split())
 
 
+def signed(value: float, decimals: int, sign: bool = True) -> str:
+    """A number as text, with a real minus, and a plus where *sign* asks for it.
+
+    >>> signed(-1234.567, 1), signed(2, 1), signed(2, 1, sign=False)
+    ('−1234.6', '+2.0', '2.0')
+    """
+    return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
+
+
 def is_numeric(column: pd.Series) -> bool:
     """Whether a column is of numbers, and so flush right."""
     import pandas as pd
@@ -136,13 +208,13 @@ def markdown(table: Table) -> str:
     marks = table.marks
 
     def text(cell: Cell) -> str:
-        shown = cell.text.replace("|", "\\|")
+        shown = cell.whole.replace("|", "\\|")
         shown = f"**{shown}**" if cell.rank == BEST else f"<u>{shown}</u>" if cell.rank == SECOND else shown
         letters = ",".join(marks[note] for note in sorted(cell.notes, key=lambda note: marks.get(note, "")))
         return f"{shown}<sup>{letters}</sup>" if letters else shown
 
     body = [[text(cell) for cell in row] for row in table.cells]
-    align = ["right" if numeric else "left" for numeric in table.numeric]
+    align = ["right" if column.numeric else "left" for column in table.columns]
     grid = tabulate(
         body, headers=table.headers, tablefmt="pipe", colalign=align if body else None, disable_numparse=True
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.protocol import codec_flags, explain, published_flags
+from hvqbench.shown import no_foreign_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,31 +179,10 @@ def curve_notes(curves: Curves, codecs: Sequence[str], metrics: Sequence[str], d
 
 def to_markdown(table: pd.DataFrame, decimals: Mapping[str, int], titles: Mapping[str, str]) -> str:
     """*table* as Markdown: numbers rounded to *decimals*, a dash where there is none, columns named by *titles*."""
-    from tabulate import tabulate
+    from hvqbench.report.table import Heading, markdown, plain_table
 
-    body = [
-        [_cell(value, decimals.get(name)) for name, value in zip(table.columns, values, strict=True)]
-        for values in table.itertuples(index=False, name=None)
-    ]
-    align = ["right" if _is_numeric(table[name]) else "left" for name in table.columns]
-    headers = [titles.get(name, name) for name in table.columns]
-    return str(
-        tabulate(body, headers=headers, tablefmt="pipe", colalign=align if body else None, disable_numparse=True)
-    )
-
-
-def _cell(value: object, decimals: int | None) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.{decimals}f}" if decimals is not None else f"{value:g}"
-    return " ".join(str(value).split()).replace("|", "\\|")
-
-
-def _is_numeric(column: pd.Series) -> bool:
-    import pandas as pd
-
-    return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
+    headings = {name: Heading(titles.get(name), decimals.get(name)) for name in table.columns}
+    return no_foreign_html(markdown(plain_table("", "", "", table, headings)))
 
 
 def _flat(value: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hvqbench.grid import grid
 from hvqbench.report.scope import Scope, Source
 from hvqbench.report.spec import Selection
 
@@ -69,16 +70,13 @@ class Curves:
 
     def text(self) -> str:
         """For pipes and logs: a line for each point."""
-        from tabulate import tabulate
-
         lines = [
-            (r["dataset"], r["metric"], r["codec"], f"{bpp:.4f}", f"{value:.4f}", interval)
+            (r["dataset"], r["metric"], r["codec"], r["images"] or "", f"{bpp:.4f}", f"{value:.4f}", interval)
             for r in map(self._with_label, self.records())
             for bpp, value, interval in zip(r["bpp"], r["values"], _intervals(r), strict=True)
         ]
-        head = ("dataset", "metric", "codec", "bpp", "value", "95 % interval")
-        align = ("left", "left", "left", "right", "right", "right")
-        return tabulate(lines, head, tablefmt="simple", disable_numparse=True, colalign=align if lines else None)
+        head = ("dataset", "metric", "codec", "images", "bpp", "value", "95 % interval")
+        return grid(head, [tuple(map(str, line)) for line in lines], left=3)
 
     @staticmethod
     def _with_label(record: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +89,7 @@ class Curves:
             names = list(dict.fromkeys(curve.label for curves in of_dataset.values() for curve in curves))
             places = {name: number for number, name in enumerate(names)}
             parts += [
-                chart(curves, self.infos[metric], places, f"{dataset}: ", min(width, WIDEST), colour)
+                chart(curves, self.infos[metric], places, f"{dataset}{_count(curves)}: ", min(width, WIDEST), colour)
                 for metric, curves in of_dataset.items()
             ]
         return "\n\n".join(parts)
@@ -141,6 +139,12 @@ def _legend(curves: Sequence[Curve], places: Mapping[str, int], width: int, colo
         lines[-1] += entry + ("\x1b[0m" if colour else "")
         used += len(entry) + 3
     return lines
+
+
+def _count(curves: Sequence[Curve]) -> str:
+    """Of how many images the measured *curves* are, which may differ."""
+    counts = sorted({len(curve.images) for curve in curves if not curve.published})
+    return f" ({' to '.join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))} images)" if counts else ""
 
 
 def _intervals(record: Mapping[str, Any]) -> list[str]:

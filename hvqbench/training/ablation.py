@@ -12,6 +12,7 @@ import torch
 
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
+from hvqbench.shown import csv_of
 from hvqbench.training import processes
 from hvqbench.training.ablation_table import DECIMALS, INTRODUCTION, TITLES
 from hvqbench.training.evaluation import QUALITY, ideal_bits, reconstruction
@@ -197,7 +198,7 @@ def _write(rows: list[dict[str, Any]], out: Path, specification: Path, data: Pat
     from hvqbench.report.tables import to_markdown
 
     table, path = pd.DataFrame(rows), out / "ablation.md"
-    atomic_write(path.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n").encode())
+    atomic_write(path.with_suffix(".csv"), csv_of(table))
     shown = table.dropna(axis=1, how="all")
     made = f"{specification.name}, photos {data.name}, {len(images)} images of {images.id}, torch {torch.__version__}"
     parts = ["# Ablation", INTRODUCTION, to_markdown(shown, DECIMALS, TITLES), f"Made from {made}."]

@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +36,11 @@ class Quantized:
 class Grids:
     """The codebooks of *tokenizer* in training."""
 
-    def __init__(self, tokenizer: PainterTokenizer, decay: float) -> None:
+    def __init__(self, tokenizer: PainterTokenizer, memory: float) -> None:
+        """Moving averages remember *memory* vectors for each codeword, however many a step brings."""
         self.tokenizer = tokenizer
-        self.codebooks = [CodebookTrainer(codebook, decay) for codebook in tokenizer.codebooks]
+        self.memory = memory * tokenizer.config.codewords
+        self.codebooks = [CodebookTrainer(codebook, decay=0.99) for codebook in tokenizer.codebooks]
         self.ready = [False] * len(self.codebooks)
         self.collected: list[list[Tensor]] = [[] for _ in self.codebooks]
 
@@ -46,7 +49,8 @@ class Grids:
     ) -> Quantized:
         """Quantise the painter's latent B×32×h×w; *present* is which positions of each grid are sent (B×1×h×w)."""
         walk = Descent(self.tokenizer.bottleneck, latent)
-        commitments, indices, number = [], [], 0
+        commitments, number = [], 0
+        indices: list[Tensor] = []
         for _, stages in self.tokenizer.config.levels:
             first = walk.target().float()
             total = torch.zeros_like(first)
@@ -82,6 +86,7 @@ class Grids:
         indices.append(chosen.view(-1, *left.shape[2:]))
         entries = trainer.codebook[chosen].view(len(left), *left.shape[2:], -1).permute(0, 3, 1, 2)
         if learn and len(sent):
+            trainer.decay = math.exp(-len(sent) / self.memory)
             trainer.update(sent, chosen if mask is None else nearest(sent, trainer.codebook))
             if revive:
                 trainer.revive(sent)

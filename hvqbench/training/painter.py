@@ -74,7 +74,7 @@ class PainterTraining:
     latent: float = 0.02
     adversarial: float = 0.0
     adversarial_from: int = 1_000_000
-    decay: float = 0.99
+    memory: float = 25.0
     average: float = 0.999
     whole: float = 0.5
     revive_every: int = 25
@@ -99,9 +99,9 @@ class _Trainer:
     def __init__(self, settings: PainterTraining, run: Run, photos: Photos, device: str, base: Path) -> None:
         self.settings, self.run, self.photos, self.device = settings, run, photos, device
         torch.manual_seed(settings.seed)
-        shape = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.bottleneck.items()}
+        shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.bottleneck.items()}
         self.tokenizer = PainterTokenizer(BottleneckConfig(**shape))
-        self.grids = Grids(self.tokenizer, settings.decay)
+        self.grids = Grids(self.tokenizer, settings.memory)
         state = run.restore()
         if not state:
             self._begin(base)

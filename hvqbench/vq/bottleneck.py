@@ -95,6 +95,14 @@ class Bottleneck(nn.Module):
                 *_blocks(width, config.blocks_out), *self._towards(levels[level + 1 :], factor)
             )
 
+    @property
+    def reach(self) -> int:
+        """How many pixels around its own a vector of the painter's latent depends on entries at."""
+        config = self.config
+        finest = config.levels[-1][0]
+        levels = sum((1 + 2 * config.blocks_out) * factor for factor, _ in config.levels)
+        return levels + (2 * config.fine_blocks * FACTOR if finest > FACTOR else 0) + FACTOR
+
     def _width(self, factor: int) -> int:
         return self.config.fine_width if factor == FACTOR else self.config.width
 

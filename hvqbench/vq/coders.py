@@ -77,7 +77,8 @@ class Coded:
 
 def encode(coder: Coder, walk: Walk, name: Name) -> Iterator[Coded]:
     """After each level of *walk*, the payload of all so far; *name* says what is sent."""
-    writer, bits, level = coder.writer(), {}, 0
+    writer, level = coder.writer(), 0
+    bits: dict[str, float] = {}
     for step, symbols in drive(walk, name):
         if step.grid.level > level:
             yield Coded(writer.payload(), dict(bits))

@@ -81,23 +81,30 @@ class ExactLinear:
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Means of *values* (B×H×m×D) for each of the *queries* (B×H×n×D), as integers on 2^-4 of their grid (float64).
 
-    A score is a number of bits, on a scale where 2^23 is one of them: added to a float's exponent it makes the number
-    (1 + f)·2^i for a score i + f. A parabola brings the mantissa within 0.2 % of 2^f. Weights so made are first rounded
-    where their sum is exact, then divided by a power of two such that their sum leaves room for values in a product,
-    and rounded again.
+    The weights of :func:`key_weights` are divided by a power of two, such that their sum leaves room for values in a
+    product, and rounded again.
     """
-    scores = (queries @ keys.transpose(-1, -2)).float()
-    power = 24 - keys.shape[2].bit_length()  # so that any sum of m weights up to 2^power stays below 2^24
-    top = scores.amax(-1, keepdim=True) - float((EXPONENT_OF_ONE + power) << MANTISSA_BITS)
-    bits = scores.sub_(top).to(torch.int32)
-    fraction = bits.bitwise_right_shift(MANTISSA_BITS - 14).bitwise_and_(2**14 - 1)
-    bits += (fraction - 2**14).mul_(fraction).mul_(11).bitwise_right_shift_(10)  # 2^f = 1 + f - 11/32·f·(1 - f)
-    weights = bits.view(torch.float32).round_()
+    weights = key_weights((queries @ keys.transpose(-1, -2)).float())
     total = weights.sum(-1, keepdim=True)
     lost = (total.frexp().exponent - SHARE_BITS).clamp_min_(0)
     weights.mul_(powers(-lost).float()).round_()
     inverse = torch.div(torch.tensor(2.0**40, dtype=torch.float64), total.double()).floor_()
-    return (weights.to(values.dtype) @ values).double().mul_(inverse).mul_(powers(lost + MEAN_BITS - 40)).round_()
+    means = (weights.to(values.dtype) @ values).double()
+    return means.mul_(inverse).mul_(powers(lost + MEAN_BITS - 40)).round_()
+
+
+def key_weights(scores: Tensor) -> Tensor:
+    """Integers (float32) about proportional to 2^score (…×m, float32, overwritten), whose sums stay below 2^24.
+
+    A score is a number of bits, on a scale where 2^23 is one of them: added to a float's exponent it makes the number
+    (1 + f)·2^i for a score i + f. A parabola brings the mantissa within 0.4 % of 2^f.
+    """
+    power = 24 - scores.shape[-1].bit_length()  # of the largest weight
+    top = scores.amax(-1, keepdim=True) - float((EXPONENT_OF_ONE + power) << MANTISSA_BITS)
+    bits = scores.sub_(top).to(torch.int32)
+    fraction = bits.bitwise_right_shift(MANTISSA_BITS - 14).bitwise_and_(2**14 - 1)
+    bits += (fraction - 2**14).mul_(fraction).mul_(11).bitwise_right_shift_(10)  # 2^f = 1 + f - 11/32·f·(1 - f)
+    return bits.view(torch.float32).round_()
 
 
 def normalised(x: Tensor) -> Tensor:

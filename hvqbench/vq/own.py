@@ -27,6 +27,8 @@ WANTED = ("factor", "codebook", "encode", "decode")
 class OwnTokenizer(BaseTokenizer):
     """*model*, an object of a user's class that errors call *name*."""
 
+    codebooks: Tensor
+
     def __init__(self, model: Any, name: str) -> None:
         super().__init__()
         if missing := [attribute for attribute in WANTED if not hasattr(model, attribute)]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,14 +17,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hvqbench.vq.base import BaseTokenizer, grid_specs
+from hvqbench.vq.base import BaseTokenizer, entries, grid_specs
 from hvqbench.vq.bottleneck import Bottleneck, BottleneckConfig
+from hvqbench.vq.distance import nearest
 from hvqbench.vq.painter import FACTOR, PainterDecoder, PainterEncoder
 from hvqbench.vq.weights import eight_bit, full_precision, load_weights, save_weights
 
 
 class PainterTokenizer(BaseTokenizer):
     """See the module; ``codebooks`` is G×K×D for G grids, ``digest`` the sha256 of the file."""
+
+    codebooks: Tensor
 
     def __init__(self, config: BottleneckConfig) -> None:
         super().__init__()
@@ -32,6 +36,11 @@ class PainterTokenizer(BaseTokenizer):
         self.register_buffer("codebooks", torch.zeros(len(config.grids), config.codewords, config.dim))
         self.grids, self.factor = grid_specs(config.grids), config.grids[0]
 
+    @property
+    def reach(self) -> int:
+        into, out = FACTOR * self.encoder.reach, FACTOR * self.decoder.reach + self.bottleneck.reach
+        return math.ceil(max(into, out) / self.factor)
+
     def encode(self, image: Tensor) -> Tensor:
         """Image B×3×H×W in [-1, 1] to the painter's latent B×32×H/8×W/8."""
         return self.encoder(image)
@@ -39,9 +48,19 @@ class PainterTokenizer(BaseTokenizer):
     def target(self, features: Tensor, embeddings: Sequence[Tensor]) -> Tensor:
         """What the next grid quantizes, given the painter's latent and the entries of the grids before it."""
         walk = Descent(self.bottleneck, features)
-        for entries in embeddings:
-            walk.send(entries)
+        for sent in embeddings:
+            walk.send(sent)
         return walk.target()
+
+    def quantize(self, features: Tensor) -> list[Tensor]:
+        """The nearest codewords, grid after grid, in one way down: maps B×h×w (int64)."""
+        walk, maps = Descent(self.bottleneck, features), []
+        for codebook in self.codebooks:
+            target = walk.target().float()
+            chosen = nearest(target.permute(0, 2, 3, 1).flatten(0, 2), codebook)
+            maps.append(chosen.view(len(target), *target.shape[2:]))
+            walk.send(entries(maps[-1], codebook))
+        return maps
 
     def compose(self, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
         """Entries B×D×h×w of the first grids to the painter's latent.
@@ -49,8 +68,8 @@ class PainterTokenizer(BaseTokenizer):
         *present* has for each of them the positions B×1×h×w that were sent, or None for all.
         """
         walk = Descent(self.bottleneck, None, embeddings[0])
-        for number, entries in enumerate(embeddings):
-            walk.send(entries, present[number] if number < len(present) else None)
+        for number, sent in enumerate(embeddings):
+            walk.send(sent, present[number] if number < len(present) else None)
         return walk.finish()
 
     def paint(self, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:

@@ -6,7 +6,7 @@ renormalised over the codebook (HyperVQ, arXiv 2512.07192)::
     logit_k = -1/2 sum_d (e_kd - mu_d)^2 / sigma_d^2 + b_k,    p = softmax(logit)
 
 The term without k cancels in the softmax, which leaves two matrix products. With sigma -> infinity and b_k = log f_k
-this is the ideal static code of the frequencies f_k. Coding uses the integer version in :mod:`hvqbench.vq.integer`.
+this is the ideal static code of the frequencies f_k. Coding uses the integer version in :mod:`hvqbench.vq.exact`.
 """
 
 from __future__ import annotations

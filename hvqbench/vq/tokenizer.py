@@ -129,6 +129,8 @@ class Autoencoder(nn.Module):
 class Tokenizer(BaseTokenizer):
     """An autoencoder, the way in to the latent, codebooks, and the way out; ``digest`` is its own file's sha256."""
 
+    codebooks: Tensor
+
     def __init__(self, config: TokenizerConfig, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.config, self.autoencoder = config, autoencoder

@@ -17,7 +17,7 @@ from hvqbench.vq.hub import Source, first_line
 from hvqbench.vq.tokenizer import sha256
 
 MAX_DIM = 256
-"""Up to here the coder's logits are exact sums, whatever the entries within ±8 are (:mod:`hvqbench.vq.integer`)."""
+"""Up to here the coder's logits are exact sums, whatever the entries within ±8 are (:mod:`hvqbench.vq.exact`)."""
 
 
 class VQModelTokenizer(BaseTokenizer):
@@ -37,6 +37,7 @@ class VQModelTokenizer(BaseTokenizer):
     """
 
     model: Any
+    codebooks: Tensor
 
     def __init__(self, model: Any, digest: str) -> None:
         super().__init__()

@@ -75,14 +75,15 @@ def write_html(
     from hvqbench.report.html.pictures import Blobs
     from hvqbench.report.html.room import Room, make_room
 
-    page = gather(results, published, anchor, spec)
+    folder = Path(streams) if streams is not None else None
+    of_results = folder.parent if folder is not None and folder.name == "_streams" else folder
+    page = gather(results, published, anchor, spec, of_results)
     rooms = {part.name: Room() for part in page.parts}
     blobs = Blobs(0)
     left = LIMIT - len(_render(page, rooms, blobs).encode()) - LISTING
     for number, part in enumerate(page.parts):
         blobs.budget = blobs.size + (left - blobs.size) // (len(page.parts) - number)
-        folder = None if streams is None else Path(streams)
-        rooms[part.name] = make_room(page.results, part.name, page.image_metrics, folder, blobs)
+        rooms[part.name] = make_room(page.results, part.name, page.image_metrics, folder, blobs, part.finding)
     out = Path(out)
     path = out if out.suffix in (".html", ".htm") else out / "report.html"
     try:

@@ -49,7 +49,7 @@ function chartSpec(curves, width) {
   const codecs = curves.map((curve) => curve.codec);
   const looks = codecs.map((codec) => data.codecs[codec]);
   const scale = (range) => ({ domain: codecs, range });
-  const [ink, muted, line] = ["--ink", "--muted", "--line"].map(colour);
+  const [ink, muted, line, ground] = ["--ink", "--muted", "--line", "--bg"].map(colour);
   const narrow = width < 560;
   const x = {
     field: "bpp",
@@ -109,11 +109,13 @@ function chartSpec(curves, width) {
         },
       },
       {
-        mark: { type: "point", clip: true, filled: true, strokeWidth: 1.2 },
+        // Hollow for classic and published codecs, as in the figures: what print without colours can tell apart.
+        mark: { type: "point", clip: true, filled: true, strokeWidth: 1.4 },
         encoding: {
-          ...{ x, y, color, opacity: faint },
+          ...{ x, y, opacity: faint },
+          fill: { field: "codec", scale: scale(looks.map((look) => (look.kind ? ground : inked(look.colour)))), legend: null },
+          stroke: { field: "codec", scale: scale(looks.map((look) => (look.kind ? inked(look.colour) : ground))), legend: null },
           shape: { field: "codec", scale: scale(looks.map((look) => look.shape)), legend: null },
-          stroke: { value: colour("--bg") },
           size: { condition: { param: "hover", empty: false, value: 210 }, value: 80 },
         },
       },

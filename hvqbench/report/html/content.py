@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hvqbench.report.columns import decimals_of
 from hvqbench.report.html import tables
-from hvqbench.report.html.cells import Fact, Table
+from hvqbench.report.html.finding import Finding, find, opening_metric
 from hvqbench.report.html.marks import Mark, marks
+from hvqbench.report.html.tables import Fact
+from hvqbench.report.names import Names
 from hvqbench.report.scope import Scope, Source
 from hvqbench.report.spec import ReportSpec
+from hvqbench.report.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +59,7 @@ class Part:
     metrics: list[str]
     """Those with a curve."""
     images: int
+    finding: Finding | None = None
 
 
 @dataclass
@@ -81,33 +87,38 @@ class Page:
 
 
 def gather(
-    results: pd.DataFrame, published: Sequence[str] = (), anchor: str | None = None, spec: ReportSpec | None = None
+    results: pd.DataFrame,
+    published: Sequence[str] = (),
+    anchor: str | None = None,
+    spec: ReportSpec | None = None,
+    folder: str | Path | None = None,
 ) -> Page:
-    """Everything the page says about *results*; see :func:`hvqbench.report.html.write_html` for the arguments."""
+    """Everything the page says about *results*, which lie in *folder*; the rest as of :func:`write_html`."""
     spec = spec or ReportSpec()
     anchors = dict.fromkeys([*([anchor] if anchor else []), *spec.anchors])
     spec = replace(spec, published=(*spec.published, *published), anchors=tuple(anchors))
     if results.empty:
         return Page(spec.title)
-    source = Source(results)
+    source = Source(results, folder=folder, names=Names(spec.names))
     scope = Scope(source, spec)
     curves = {name: scope.curves(name) for name in scope.datasets}
     every = [curve for of_set in curves.values() for of_metric in of_set.values() for curve in of_metric]
-    looks = marks(every, scope.classic)
+    shown_as = marks(every, scope.classic, scope.codecs)
     page = Page(
         title=spec.title,
         made=_made(scope.results),
         results=scope.results,
         image_metrics=list(scope.of_images),
         infos=scope.infos,
-        marks=looks,
+        marks=shown_as,
         data={
             "datasets": {
                 name: {metric: [_as_data(curve, source) for curve in of_metric] for metric, of_metric in of_set.items()}
                 for name, of_set in curves.items()
             },
-            "codecs": {label: mark.as_data() for label, mark in looks.items()},
+            "codecs": {label: mark.as_data() for label, mark in shown_as.items()},
             "metrics": {name: _metric(info) for name, info in scope.infos.items()},
+            "opens": {name: opening_metric(of_set) for name, of_set in curves.items()},
         },
     )
     for name in scope.datasets:
@@ -116,7 +127,8 @@ def gather(
             continue
         of_set, facts = tables.of_dataset(scope, name)
         ok = rows[rows["status"] == "ok"]
-        page.parts.append(Part(name, facts, of_set, list(curves[name]), ok["image"].nunique()))
+        finding = find(scope, name, curves[name])
+        page.parts.append(Part(name, facts, of_set, list(curves[name]), ok["image"].nunique(), finding))
     page.missing = list(source.missing)
     return page
 
@@ -146,7 +158,7 @@ def _metric(info: MetricInfo) -> dict[str, Any]:
         "title": info.title,
         "unit": info.unit,
         "higher": info.higher_is_better,
-        "decimals": tables.decimals(info),
+        "decimals": decimals_of(info),
         "summary": info.summary,
     }
 

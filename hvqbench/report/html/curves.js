@@ -90,10 +90,11 @@ function zoomChart(factor) {
 }
 
 function mark(codec) {
-  const { colour: hue, dash, shape, points } = data.codecs[codec];
-  const fill = hue === "ink" ? "var(--ink)" : hue;
-  const line = points > 1 ? `<path d="M-14,0H14" stroke="${fill}" stroke-width="2.2" stroke-dasharray="${dash.join(" ")}"/>` : "";
-  return `<svg viewBox="-15 -8 30 16" width="30" height="16" aria-hidden="true">${line}<path transform="scale(5.2)" d="${shape}" fill="${fill}" stroke="var(--bg)" stroke-width=".2"/></svg>`;
+  const { colour: hue, dash, shape, points, kind } = data.codecs[codec];
+  const line = hue === "ink" ? "var(--ink)" : hue;
+  const [fill, edge] = kind ? ["var(--bg)", line] : [line, "var(--bg)"];
+  const stroke = points > 1 ? `<path d="M-14,0H14" stroke="${line}" stroke-width="2.2" stroke-dasharray="${dash.join(" ")}"/>` : "";
+  return `<svg viewBox="-15 -8 30 16" width="30" height="16" aria-hidden="true">${stroke}<path transform="scale(5.2)" d="${shape}" fill="${fill}" stroke="${edge}" stroke-width=".28"/></svg>`;
 }
 
 function drawLegend() {
@@ -165,7 +166,7 @@ function startCurves() {
     find("metrics").replaceChildren(
       ...metrics.map((id) => make("button", { type: "button", "data-value": id, text: id, title: data.metrics[id].summary })),
     );
-    if (!metrics.includes(chart.metric)) chart.metric = metrics[0];
+    if (!metrics.includes(chart.metric)) chart.metric = data.opens[dataset];
     chart.domain = null;
     press(chart.metric);
     drawLegend();

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from hvqbench.analysis.curves import Curve
 from hvqbench.errors import HvqbenchError
-from hvqbench.report.style import COLOURS
+from hvqbench.report.style import MARKERS, looks
 
 SHAPES = (
     "M.8,0A.8,.8,0,1,1,-.8,0A.8,.8,0,1,1,.8,0Z",  # circle
@@ -30,14 +30,14 @@ DASHES = {"classic": [7, 3], "published": [1.5, 3], "": [1, 0]}
 
 @dataclass(frozen=True)
 class Mark:
-    """The look of one codec."""
+    """The look of one codec: that of the figures, in a browser's words."""
 
     codec: str
     colour: str
     """``ink`` for the palette's black, which is white on a dark page."""
     shape: str
     kind: str
-    """``classic`` (dashed), ``published`` (dotted), or empty."""
+    """``classic`` (dashed), ``published`` (dotted), or empty; the marks of both are hollow."""
     summary: str
     points: int
     """Of its longest curve."""
@@ -46,23 +46,33 @@ class Mark:
         return asdict(self) | {"dash": DASHES[self.kind]}
 
 
-def marks(curves: Iterable[Curve], classic: Iterable[str]) -> dict[str, Mark]:
-    """A look for each codec by its label. Those with the most points come first and so have colours of their own."""
+def marks(curves: Iterable[Curve], classic: Collection[str], order: Sequence[str] = ()) -> dict[str, Mark]:
+    """A look for each codec by its label: the one that :func:`hvqbench.report.figures.rd_figure` gives it.
+
+    Parameters
+    ----------
+    curves, classic, order
+        As of that function.
+
+    Returns
+    -------
+    dict
+        In the order of the page's legend: new kinds of codec first, then classic ones, those of one point, published.
+    """
     longest: dict[str, Curve] = {}
     for curve in curves:
         if len(curve.bpp) > len(longest.get(curve.label, curve).bpp) or curve.label not in longest:
             longest[curve.label] = curve
-    dashed = set(classic)
-    order = sorted(longest.values(), key=lambda c: (c.published, len(c.bpp) < 2, c.codec in dashed))
+    published = {label for label, curve in longest.items() if curve.published}
+    shown_as = looks([*order, *longest], classic, published)
     found = {}
-    for number, curve in enumerate(order):
-        colour = COLOURS[number % len(COLOURS)]
-        kind = "published" if curve.published else "classic" if curve.codec in dashed else ""
+    for curve in sorted(longest.values(), key=lambda c: (c.published, len(c.bpp) < 2, c.codec in classic)):
+        look = shown_as[curve.label]
         found[curve.label] = Mark(
             codec=curve.codec,
-            colour="ink" if colour == "#000000" else colour,
-            shape=SHAPES[number % len(SHAPES)],
-            kind=kind,
+            colour="ink" if look.colour == "#000000" else look.colour,
+            shape=SHAPES[MARKERS.index(look.marker)],
+            kind="published" if curve.published else "classic" if curve.codec in classic else "",
             summary=_summary(curve),
             points=len(curve.bpp),
         )

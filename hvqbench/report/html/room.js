@@ -44,8 +44,10 @@ function decodeIn(slot) {
 
 const shownSlots = () => room.slots.filter((slot) => slot.codec && (slot.codec === ORIGINAL || decodeIn(slot)));
 
-/** To begin with: two codecs of different kinds at the rates that are nearest to one another. */
+/** To begin with: the two codecs of the finding; without one, two of different kinds at the rates nearest to one another. */
 function firstSlots() {
+  const { opening } = roomNow();
+  if (opening) return [{ codec: opening.codec, point: opening.point }, { codec: opening.rival, point: null }, { codec: "" }];
   const decodes = roomNow().decodes.filter((d) => d.image === room.image);
   const rank = (d) => order.indexOf(d.codec);
   let best = null;
@@ -323,7 +325,7 @@ function startRoom() {
   document.addEventListener("dataset", () => {
     const names = roomNow().images.map((image) => image.name);
     find("image").replaceChildren(...names.map((name) => make("option", { value: name, text: name })));
-    room.image = names[0] ?? null;
+    room.image = roomNow().opening?.image ?? names[0] ?? null;
     if (room.image) room.slots = firstSlots();
     drawRoom();
   });

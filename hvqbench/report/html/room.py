@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hvqbench.codec import Image, image_digest
+from hvqbench.downloads import keep
 from hvqbench.errors import HvqbenchError, say
-from hvqbench.files import atomic_write
+from hvqbench.metrics import metric_info
+from hvqbench.report.html.opening import Opening, median_case
 from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, error_map, picture
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from hvqbench.bench.store import Store
     from hvqbench.data import ImageFile
+    from hvqbench.report.html.finding import Finding
 
 POINTS = 3
 """Operating points of a codec in the room, at most: those that most of the others come near to in rate."""
@@ -46,15 +49,26 @@ class Room:
     images: list[dict[str, Any]] = field(default_factory=list)
     decodes: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    opening: dict[str, Any] | None = None
+    """An :class:`~hvqbench.report.html.opening.Opening`; None where there is nothing to choose by."""
 
 
-def make_room(results: pd.DataFrame, dataset: str, metrics: Sequence[str], streams: Path | None, blobs: Blobs) -> Room:
+def make_room(
+    results: pd.DataFrame,
+    dataset: str,
+    metrics: Sequence[str],
+    streams: Path | None,
+    blobs: Blobs,
+    finding: Finding | None = None,
+) -> Room:
     """The room of *dataset*: as many of its images as fit into what *blobs* still takes, each with all its decodes.
 
     Parameters
     ----------
     results
         Rows as :func:`hvqbench.read_results` returns them.
+    finding
+        Whose median case the room opens on: that image is put in first.
     streams
         The folder of the results, or its ``_streams``; None for no pictures.
     """
@@ -73,6 +87,13 @@ def make_room(results: pd.DataFrame, dataset: str, metrics: Sequence[str], strea
         return room
     studio = Studio(Store(streams.parent if streams.name == "_streams" else streams), room)
     wanted = _wanted(ok)
+    opening = None
+    if finding is not None:
+        there = [item for item in wanted if item.image in names]
+        opening = median_case(there, finding, metric_info(finding.metric).title)
+    if opening is not None:
+        names.remove(opening.image)
+        names.insert(0, opening.image)
     for name in names:
         of_image = [item for item in wanted if item.image == name]
         if not _add_image(room, blobs, studio, files[name], of_image, metrics):
@@ -80,8 +101,16 @@ def make_room(results: pd.DataFrame, dataset: str, metrics: Sequence[str], strea
         sizes = f"{blobs.size / 1e6:.1f} of {blobs.budget / 1e6:.1f} MB"
         say(f"pictures of {dataset} {name}: {len(of_image)} decodes, {sizes}")
     room.images.sort(key=lambda image: str(image["name"]))
+    if opening is not None and _can_show(room, opening):
+        room.opening = asdict(opening)
     _say_what_is_left_out(room, ok)
     return room
+
+
+def _can_show(room: Room, opening: Opening) -> bool:
+    """Whether both decodes of the opening were made."""
+    shown = {(decode["codec"], decode["point"]) for decode in room.decodes if decode["image"] == opening.image}
+    return (opening.codec, opening.point) in shown and opening.rival in {codec for codec, _ in shown}
 
 
 class Studio:
@@ -108,8 +137,7 @@ class Studio:
         made = picture(original.cut(decoded)), error_map(original.cut(original.pixels), original.cut(decoded))
         if image_digest(decoded) == sha:
             for path, data in zip(kept, made, strict=True):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(path, data)
+                keep(path, data)
         else:
             self._note(f"{item.codec}: decoded here, some pixels differ from those that were measured.")
         return made
@@ -194,10 +222,11 @@ def _add_image(
         room.notes.append(str(problem))
         return True
     path = cached(f"{original.sha}-original")
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, picture(original.cut(original.pixels)))
-    files = {original.sha: path.read_bytes()}
+    if path.is_file():
+        files = {original.sha: path.read_bytes()}
+    else:
+        files = {original.sha: picture(original.cut(original.pixels))}
+        keep(path, files[original.sha])
     decodes: list[tuple[Wanted, str, str]] = []
     for item in wanted:
         if item.row.get("image_sha256") not in (None, original.sha):

@@ -1,45 +1,185 @@
-"""The page's tables of one data set, made from those of :mod:`hvqbench.report.tables` and of the analysis."""
+"""The page's tables of one data set: those of :mod:`hvqbench.report.sections`, and two that only a page can show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from hvqbench.report.html import sources
-from hvqbench.report.html.bd import bd_rows, bd_table_of, interval, metric_hint
-from hvqbench.report.html.cells import CODEC, Cell, Column, Fact, Row, Table, number, setting, signed
+from hvqbench.advice import repr_point
+from hvqbench.errors import HvqbenchError
+from hvqbench.report import sections, tables
+from hvqbench.report.columns import COLUMNS
+from hvqbench.report.spec import TableSpec
+from hvqbench.report.table import NONE, Cell, Column, Table, plain_table, sorting, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hvqbench.metrics import MetricInfo
     from hvqbench.report.scope import Scope
 
-SETTING = Column("setting", hint="the operating point, in the codec's own unit")
+Row = Mapping[Any, Any]
+ORDER = (
+    "bd",
+    "saving",
+    "ledger",
+    "points",
+    "tails",
+    "sets",
+    "problems",
+    "published",
+    "metrics",
+    "codecs",
+    "provenance",
+)
+"""Of the tables on the page, by the name before a dash."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number worth a large type, and what it is."""
+
+    value: str
+    text: str
+    note: str = ""
+    link: str = ""
+    """Id of the section that says more."""
 
 
 def of_dataset(scope: Scope, dataset: str) -> tuple[dict[str, Table], list[Fact]]:
     """The tables of *dataset* that say something, by name, in the order of the page; and what should be seen first."""
-    rows = scope.results[scope.results["dataset"] == dataset]
-    savings = _exact_savings(rows)
-    bd = {anchor: bd_rows(scope, dataset, anchor) for anchor in scope.anchors}
-    made = [
-        *(bd_table_of(scope, anchor, of_anchor) for anchor, of_anchor in bd.items()),
-        _saving(rows, savings),
-        _ledger(rows),
-        _points(rows, scope),
-        _sets(rows, scope),
-        sources.problems_of(rows),
-        sources.published_of(scope, dataset),
-        sources.metrics_of(rows, scope),
-        sources.codecs_of(rows),
-        sources.provenance_of(rows),
+    part = scope.part(dataset)
+    rows = part.results
+    finished = rows.loc[rows["status"].isin(["ok", "set"]), "codec"]  # the others have a table of their own
+    ran = part.part(dataset, list(finished.unique()))
+    bd = [replace(table, intro=table.intro + IN_COLOUR) for table in sections.bd_rate(TableSpec(kind="bd-rate"), ran)]
+    saving, points, tails, sets = (
+        list(sections.KINDS[kind](TableSpec(kind=kind), part)) for kind in ("saving", "points", "tails", "sets")
+    )
+    published = tables.published_table(rows, part.published, list(part.infos)) if part.published else None
+    sources = {table.name: table for table in sections.always(part, published)}
+    sources["provenance"] = _with_commands(sources["provenance"])
+    shared = [*bd, *saving, *(_with_remarks(table, part) for table in points), *tails, *sets, *sources.values()]
+    units = {codec: point_name(rows, codec) for codec in part.codecs}
+    made = [*(_for_page(table, units) for table in shared), _ledger(rows), _codecs(rows)]
+    made = [table for table in made if table.cells or table.outro]
+    made.sort(key=lambda table: ORDER.index(table.name.partition("-")[0]))
+    return {table.name: table for table in made}, _facts(rows, dataset, saving, bd)
+
+
+IN_COLOUR = " In colour where all of the interval is on one side of zero."
+
+
+def _for_page(table: Table, units: Mapping[str, str]) -> Table:
+    """*table* without what the page says elsewhere: the data set, the points' unit, and the rate of each stream.
+
+    *units* are those of the codecs' points, which stand beside the number here.
+    """
+    codec = next((place for place, column in enumerate(table.columns) if column.name == "codec"), None)
+    kept = [
+        place
+        for place, column in enumerate(table.columns)
+        if column.name not in ("dataset", "point_name") and not column.name.startswith("bpp.")
     ]
-    named = {table.name: table for table in made if table is not None and (table.rows or table.notes)}
-    return named, _facts(rows, dataset, savings, next(iter(bd.values()), []))
+
+    def cell(row: tuple[Cell, ...], place: int) -> Cell:
+        name, own = table.columns[place].name, row[place]
+        if name in ("saved_percent", "mean_saved_percent"):
+            return replace(own, kind="better" if float(own.value or 0) > 0 else "worse")
+        if name == "point" and codec is not None:
+            return replace(own, text=f"{units.get(row[codec].text, '')} {own.text}".strip())
+        return own
+
+    # The point is a setting with its unit, and no number to align.
+    columns = tuple(replace(c, numeric=c.numeric and c.name != "point") for c in (table.columns[n] for n in kept))
+    cells = tuple(tuple(cell(row, place) for place in kept) for row in table.cells)
+    return replace(table, columns=columns, cells=cells)
 
 
-def _facts(rows: pd.DataFrame, dataset: str, savings: Sequence[Row], bd: Sequence[Row]) -> list[Fact]:
+def _with_remarks(table: Table, scope: Scope) -> Table:
+    """The operating points with the command that measures each, and what is not like for like or left out."""
+    metrics = list(scope.of_images)
+    left_out = tables.curve_notes(scope.source.curves, scope.codecs, list(scope.infos), scope.datasets)
+    return replace(
+        table,
+        intro=f"{table.intro} Each row carries the command that measures it.",
+        columns=(*table.columns, Column("button", "command")),
+        cells=tuple(
+            (*cells, Cell(_command(row, metrics, scope), kind="button"))
+            for cells, row in zip(table.cells, table.frame.to_dict("records"), strict=True)
+        ),
+        outro=(*tables.protocol_notes(table.frame), *(f"A curve leaves out: {note}" for note in left_out)),
+    )
+
+
+def _command(row: Row, metrics: Sequence[str], scope: Scope) -> str:
+    options = ["--points", repr_point(row["point"]), *(["--metric", ",".join(metrics)] if metrics else [])]
+    return scope.source.run_command([row["codec"]], row["dataset"], *options)
+
+
+def _with_commands(table: Table) -> Table:
+    """How the rows were made, with commands to copy; fingerprints are in the table of codecs."""
+    cells = []
+    for what, value, rows in table.cells:
+        # As `python -m hvqbench` calls itself.
+        shown = re.sub(r"^__main__\.py ", "hvqbench ", value.text)
+        if what.text != "codec_fingerprint":
+            cells.append((what, Cell(shown, kind="command" if what.text == "command" else "code"), rows))
+    return replace(table, cells=tuple(cells))
+
+
+def _ledger(rows: pd.DataFrame) -> Table:
+    """Where the bits go, of the codecs that say more than header and payload."""
+    frame = tables.points_table(rows, [])
+    rates = [name for name in map(str, frame) if name.startswith("bpp.")]
+    detail = [name for name in rates if name not in ("bpp.header", "bpp.payload")]
+    frame = frame[frame[detail].notna().any(axis=1)]
+    streams = [name for name in rates if frame[name].notna().any()]
+    widest = frame["bpp"].max()
+    body = []
+    for row in frame.to_dict("records"):
+        bars = tuple(
+            (name.removeprefix("bpp."), 100 * row[name] / widest, f"{name.removeprefix('bpp.')}: {row[name]:.4f} bpp, "
+             f"{100 * row[name] / row['bpp']:.1f} %")
+            for name in streams if row[name] > 0
+        )  # fmt: skip
+        unit = f"{row['point_name']} " if row.get("point_name") else ""
+        line = (
+            Cell(row["codec"]),
+            Cell(f"{unit}{row['point']:g}", value=row["point"]),
+            Cell("; ".join(text for _, _, text in bars), value=row["bpp"], kind="bar", bars=bars),
+            *(Cell(text_of(row[name], 4), value=sorting(row[name])) for name in ("bpp", *streams)),
+        )
+        body.append(line)
+    columns = (
+        *(Column("codec", "codec"), Column("point", "point", hint=COLUMNS["point"].hint), Column("bar", "bits")),
+        *(Column(name, name.removeprefix("bpp."), True) for name in ("bpp", *streams)),
+    )
+    intro = "Mean bits per pixel of each stream; they add up to the whole file. Codecs that write one payload are not "
+    return Table("ledger", "Where the bits go", f"{intro}listed.", frame, columns, tuple(body))
+
+
+def _codecs(rows: pd.DataFrame) -> Table:
+    """What each codec is, and which version of it was measured."""
+    import pandas as pd
+
+    from hvqbench.catalog import load_spec
+
+    found = []
+    for codec, own in rows.groupby("codec", sort=False):
+        try:
+            summary = load_spec(str(codec)).summary
+        except HvqbenchError:
+            summary = "not in this catalog"
+        prints = [str(text) for text in own.get("codec_fingerprint", own["codec"].iloc[:0]).dropna().unique() if text]
+        found.append((str(codec), summary, ", ".join(text[:12] for text in prints) or NONE, len(own)))
+    frame = pd.DataFrame(found, columns=["codec", "what it is", "fingerprint", "rows"])
+    table = plain_table("codecs", "Codecs", "", frame, COLUMNS)
+    return replace(table, cells=tuple((*row[:2], replace(row[2], kind="code"), row[3]) for row in table.cells))
+
+
+def _facts(rows: pd.DataFrame, dataset: str, saving: Sequence[Table], bd: Sequence[Table]) -> list[Fact]:
     """How much was measured, and the largest gains."""
     ok = rows[rows["status"] == "ok"]
     codecs, images = ok["codec"].nunique(), ok["image"].nunique()
@@ -47,30 +187,24 @@ def _facts(rows: pd.DataFrame, dataset: str, savings: Sequence[Row], bd: Sequenc
         Fact(str(codecs), _plural("codec", codecs), "measured from real bitstreams"),
         Fact(str(images), _plural("image", images), f"of {dataset}"),
     ]
-    best = max(savings, key=lambda row: row["saved_percent"], default=None)
-    if best and best["saved_percent"] > 0:
+    exact = [row for table in saving for row in table.frame.to_dict("records") if row["same_pixels"]]
+    best: Row | None = max(exact, key=lambda row: row["mean_saved_percent"], default=None)
+    if best and best["mean_saved_percent"] > 0:
         text = f"fewer bytes by {best['codec']} than {best['anchor']}"
-        found.append(Fact(f"{signed(best['saved_percent'], 1, False)} %", text, "for the same pixels"))
-    clear = [row for row in bd if row["ci_high"] < 0 and not row["flags"]]
+        of = f"mean of {best['images']} images" if best["images"] > 1 else "of one image"
+        found.append(Fact(f"{text_of(best['mean_saved_percent'], 1)} %", text, f"for the same pixels, {of}", "saving"))
+    first = bd[0].frame.to_dict("records") if bd else []
+    clear = [row for row in first if row["ci_high"] < 0 and not row["flags"]]
     best = min(clear, key=lambda row: row["bd_rate_percent"], default=None)
     if best:
         text = f"BD-rate of {best['codec']} against {best['anchor']}"
-        found.append(
-            Fact(
-                f"{signed(best['bd_rate_percent'], 1)} %",
-                text,
-                best["metric"] + interval(best, ", 95\u00a0% interval "),
-            )
-        )
+        low, high = (text_of(best[name], 1) for name in ("ci_low", "ci_high"))
+        note = f"{best['metric']}, 95\u00a0% interval {low} to {high}"
+        found.append(Fact(f"{text_of(best['bd_rate_percent'], 1)} %", text, note))
     bad = int(rows["status"].isin(["failed", "unavailable"]).sum())
     if bad:
         found.append(Fact(str(bad), f"{_plural('row', bad)} without result", "", "problems"))
     return found
-
-
-def decimals(info: MetricInfo) -> int:
-    """Digits after the point that are worth showing."""
-    return 2 if info.unit == "dB" else 4
 
 
 def point_name(results: pd.DataFrame, codec: str) -> str:
@@ -79,157 +213,6 @@ def point_name(results: pd.DataFrame, codec: str) -> str:
         return ""
     names = results.loc[results["codec"] == codec, "point_name"].dropna()
     return str(names.iloc[0]) if len(names) else ""
-
-
-def _exact_savings(rows: pd.DataFrame) -> list[Row]:
-    """Bytes against the fixed-length codec of the same tokenizer: where the pixels are the same."""
-    from hvqbench.analysis import saving_table
-    from hvqbench.report.sections import architectures
-
-    every: list[Row] = []
-    for fixed, others in architectures(list(rows["codec"].unique())).values():
-        every += saving_table(rows[rows["codec"].isin([fixed, *others])], fixed).to_dict("records")
-    return [row for row in every if row["same_pixels"]]
-
-
-def _saving(rows: pd.DataFrame, savings: Sequence[Row]) -> Table:
-    body = []
-    names = _names(rows)
-    for row in savings:
-        images = row["images"]
-        line = (
-            Cell(row["codec"], kind="codec"),
-            Cell(row["anchor"], kind="codec"),
-            Cell(setting(names.get(row["codec"]), row["point"]), row["point"]),
-            number(row["bytes"] / images, 0),
-            number(row["anchor_bytes"] / images, 0),
-            number(row["saved_percent"], 2, kind="better" if row["saved_percent"] > 0 else "worse"),
-            number(row["mean_saved_percent"], 2),
-            number(images, 0),
-        )
-        body.append(line)
-    columns = (
-        *(CODEC, Column("against", hint="the same indices at a fixed length"), SETTING),
-        *(Column("bytes per image", True), Column("fixed length", True), Column("saved %", True)),
-        *(Column("mean of images %", True), Column("images", True)),
-    )
-    return Table(
-        "saving",
-        "Bytes saved against fixed length",
-        "At equal operating point, header and side information counted. Both restore the same pixels, so the saving is "
-        "exact: no curve, no interpolation.",
-        columns,
-        tuple(body),
-    )
-
-
-def _ledger(rows: pd.DataFrame) -> Table | None:
-    """Where the bits go, of the codecs that say more than header and payload."""
-    from hvqbench.report.tables import points_table
-
-    if not len(rows[rows["status"] == "ok"]):
-        return None
-    table = points_table(rows, [])
-    streams = [name for name in table.columns if name.startswith("bpp.")]
-    detail = [name for name in streams if name not in ("bpp.header", "bpp.payload")]
-    if not detail:
-        return None
-    table = table[table[detail].notna().any(axis=1)]
-    streams = [name for name in streams if table[name].notna().any()]
-    widest = table["bpp"].max()
-    body = []
-    for row in table.to_dict("records"):
-        parts = [(name.removeprefix("bpp."), row[name]) for name in streams if row[name] == row[name] and row[name] > 0]
-        bars = tuple(
-            (name, 100 * bpp / widest, f"{name}: {bpp:.4f} bpp, {100 * bpp / row['bpp']:.1f} %") for name, bpp in parts
-        )
-        line = (
-            Cell(row["codec"], kind="codec"),
-            Cell(setting(row.get("point_name"), row["point"]), row["point"]),
-            Cell("; ".join(text for _, _, text in bars), row["bpp"], kind="bar", bars=bars),
-            number(row["bpp"], 4),
-            *(number(row[name], 4) for name in streams),
-        )
-        body.append(line)
-    names = tuple(name.removeprefix("bpp.") for name in streams)
-    return Table(
-        "ledger",
-        "Where the bits go",
-        "Mean bits per pixel of each stream; they add up to the whole file. Codecs that write one payload are not "
-        "listed.",
-        (CODEC, SETTING, Column("bits", sortable=False), Column("bpp", True), *(Column(name, True) for name in names)),
-        tuple(body),
-        streams=names,
-    )
-
-
-def _points(rows: pd.DataFrame, scope: Scope) -> Table | None:
-    from hvqbench.report.tables import curve_notes, points_table, protocol_notes
-
-    ok = rows[rows["status"] == "ok"]
-    if ok.empty:
-        return None
-    metrics = list(scope.of_images)
-    table = points_table(rows, metrics)
-    body = []
-    for row in table.to_dict("records"):
-        line = (
-            Cell(row["codec"], kind="codec", note=row.get("protocol", "") or ""),
-            Cell(setting(row.get("point_name"), row["point"]), row["point"]),
-            number(row["images"], 0),
-            number(row["bpp"], 4),
-            number(row["bytes"], 0),
-            *(number(row[metric], decimals(scope.infos[metric])) for metric in metrics),
-            Cell(_command(row, metrics), kind="button"),
-        )
-        body.append(line)
-    arrows = [f"{m} {'↑' if scope.infos[m].higher_is_better else '↓'}" for m in metrics]
-    datasets = list(rows["dataset"].unique())
-    left_out = curve_notes(scope.source.curves, scope.codecs, list(scope.infos), datasets)
-    return Table(
-        "points",
-        "Operating points",
-        "Means over images. Rate is the whole file over the original's pixels. Each row carries the command that "
-        "measures it.",
-        (
-            *(CODEC, SETTING, Column("images", True), Column("bpp", True), Column("bytes", True)),
-            *(Column(title, True, metric_hint(scope, m)) for title, m in zip(arrows, metrics, strict=True)),
-            Column("command", sortable=False),
-        ),
-        tuple(body),
-        (*protocol_notes(table), *(f"A curve leaves out: {note}" for note in left_out)),
-    )
-
-
-def _command(row: Row, metrics: Sequence[str]) -> str:
-    parts = ["hvqbench run", f"--codec {row['codec']}", f"--dataset {row['dataset']}", f"--points {row['point']:g}"]
-    return " ".join([*parts, *([f"--metric {','.join(metrics)}"] if metrics else [])])
-
-
-def _sets(rows: pd.DataFrame, scope: Scope) -> Table | None:
-    from hvqbench.report.tables import sets_table
-
-    metrics = [name for name, info in scope.infos.items() if info.of_set]
-    if not metrics:
-        return None
-    body = [
-        (
-            Cell(row["codec"], kind="codec"),
-            Cell(setting(row["point_name"], row["point"]), row["point"]),
-            *(number(row[name], 0) for name in ("images", "patches")),
-            number(row["bpp"], 4),
-            *(number(row[metric], decimals(scope.infos[metric])) for metric in metrics),
-        )
-        for row in sets_table(rows, metrics).to_dict("records")
-    ]
-    names = [*("images", "patches", "bpp"), *metrics]
-    intro = "One value over all images of a point, and the number of patches it is of: with fewer, FID is higher."
-    columns = (CODEC, SETTING, *(Column(name, True) for name in names))
-    return Table("sets", "Metrics of whole sets", intro, columns, tuple(body))
-
-
-def _names(rows: pd.DataFrame) -> dict[str, str]:
-    return {codec: point_name(rows, codec) for codec in rows["codec"].unique()}
 
 
 def _plural(word: str, count: int) -> str:

@@ -41,5 +41,5 @@ def index_model_class(name: str) -> type[IndexModel]:
         raise did_you_mean("index model", name, INDEX_MODELS)
     model = load_object(INDEX_MODELS.get(name, name))
     if not (isinstance(model, type) and issubclass(model, IndexModel)):
-        raise HvqbenchError(f"{name} is no subclass of hvqbench.vq.models.base.IndexModel; see docs/codecs.md")
+        raise HvqbenchError(f"{name} is no subclass of {IndexModel.__module__}.IndexModel; correct index_model")
     return model

@@ -78,7 +78,9 @@ class Hyperpriors(nn.Module):
 
         Of a random *share* of each grid's positions only, where it is below 1.
         """
-        z, bits, given = torch.zeros((), device=maps[0].device), [], None
+        z = torch.zeros((), device=maps[0].device)
+        given: Tensor | None = None
+        bits: list[Tensor] = []
         for part, (own, books) in zip(self, self._split(maps, codebooks), strict=True):
             if not own:
                 break

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvqbench.analysis.baseline import Baseline, metrics_of, side_by_side
+from hvqbench.analysis.baseline import Baseline, metrics_of
 from hvqbench.analysis.bd import bd_rate
 from hvqbench.errors import HvqbenchError
+from hvqbench.grid import grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ def history_table(
                     math.nan,
                 )
             else:
-                frame = side_by_side(other, own, (label, "now"))
+                frame = _side_by_side(other, own, (label, "now"))
                 totals = frame.groupby("codec")["bytes"].sum()
                 saved_bytes = 100 * (totals.get("now", math.nan) / totals.get(label, math.nan) - 1)
             for metric in metrics_of(own):
@@ -76,9 +77,18 @@ def history_table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def _side_by_side(old: pd.DataFrame, new: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
+    """Rows of one codec from two tables as those of two codecs called *names*, where both finished."""
+    import pandas as pd
+
+    place = ["dataset", "point", "image"]
+    both = old[place].merge(new.loc[new["status"] == "ok", place], on=place)
+    parts = [rows.merge(both, on=place).assign(codec=name) for rows, name in zip((old, new), names, strict=True)]
+    return pd.concat(parts, ignore_index=True)
+
+
 def history_text(table: pd.DataFrame) -> str:
     """The table for a terminal."""
-    from tabulate import tabulate
 
     def percent(value: float) -> str:
         return "-" if math.isnan(value) else f"{value:+.2f} %"
@@ -93,8 +103,7 @@ def history_text(table: pd.DataFrame) -> str:
         for row in table.to_dict("records")
     ]
     head = ["data set", "metric", "codec", "against", "baseline", "saved", "BD-rate", "95 %", "bytes"]
-    align = ["left"] * 6 + ["right"] * 3
-    return str(tabulate(rows, headers=head, tablefmt="simple", colalign=align, disable_numparse=True))
+    return grid(head, rows, left=6)
 
 
 def save_history_figure(table: pd.DataFrame, path: Path) -> Path:

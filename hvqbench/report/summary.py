@@ -6,12 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.bench.rows import SET
+from hvqbench.grid import grid
 from hvqbench.protocol import codec_flags, explain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIXED_LENGTH = "fixed-vq"
 METRIC_ORDER = ("lpips-alex", "lpips-vgg", "dists", "psnr", "ms-ssim", "ssimulacra2")
 DECIMALS = {"psnr": 2, "ssimulacra2": 2}
 
@@ -19,18 +19,19 @@ DECIMALS = {"psnr": 2, "ssimulacra2": 2}
 def summarize(rows: pd.DataFrame) -> str:
     """Means over images for each codec and point, then what failed and why.
 
-    ``saved`` is one minus the ratio of total bytes to those of ``fixed-vq`` at the same point, over the images that
-    both have, where both restored the same pixels. MP/s are megapixels by seconds in total, and only shown where no
-    other job was running.
+    ``saved`` is one minus the ratio of total bytes to those of the tokenizer's fixed-length codec at the same point,
+    over the images that both have, where both restored the same pixels. MP/s are megapixels by seconds in total, and
+    only shown where no other job was running.
     """
     fine = rows[rows["status"] == "ok"]
     parts = []
     if len(fine):
-        parts.append(_align(_table(fine, rows[rows["image"] != ""])))
+        parts.append(_table(fine, rows[rows["image"] != ""]))
         if unlike := explain(codec_flags(fine)):
             parts.append("\n".join(["not like for like:", *(f"  {line}" for line in unlike)]))
+        parts += _tails(fine)
     if len(sets := rows[rows["status"] == SET]):
-        parts.append("\n".join(["of whole sets:", _align(_set_table(sets))]))
+        parts.append("\n".join(["of whole sets:", _set_table(sets)]))
     parts += [_problems(rows, status) for status in ("failed", "unavailable") if (rows["status"] == status).any()]
     if len(unscored := fine[fine["reason"] != ""]):
         lines = [
@@ -42,7 +43,11 @@ def summarize(rows: pd.DataFrame) -> str:
 
 
 def summary_json(rows: pd.DataFrame) -> str:
-    """The same for machines: a record for each codec and point, with counts and means, null where there is no mean."""
+    """The same for machines: a record for each codec and point, with counts and means, null where there is no mean.
+
+    ``failed`` counts failed rows and ``unscored`` those that lack a metric which failed, with ``reasons``. What failed
+    before there was a point (an image that cannot be read) has a record for each codec.
+    """
     import json
 
     records: list[dict[str, Any]] = []
@@ -51,9 +56,17 @@ def summary_json(rows: pd.DataFrame) -> str:
         fine = group[group["status"] == "ok"]
         # A mean over some of the images is not to be compared with one over all of them.
         means = {n: None if fine[n].isna().any() else float(fine[n].mean()) for n in ("bpp", *_metric_columns(fine))}
-        counts = {"images": len(fine), "failed": int((group["status"] == "failed").sum())}
+        bad = group[group["reason"] != ""]
+        counts: dict[str, Any] = {"images": len(fine), "failed": int((group["status"] == "failed").sum())}
+        counts["unscored"] = int((fine["reason"] != "").sum())
+        if len(bad):
+            counts["reasons"] = {str(reason): int(n) for reason, n in bad["reason"].value_counts(sort=False).items()}
         place = {"codec": codec, "point_name": group["point_name"].iloc[0], "point": float(group["point"].iloc[0])}
         records.append(place | counts | (means if len(fine) else {}))
+    unreadable = rows[(rows["status"] == "failed") & rows["point"].isna()]
+    for codec, group in unreadable.groupby("codec", sort=False):
+        reasons = dict(zip(group["image"], group["reason"], strict=True))
+        records.append({"codec": codec, "images": 0, "failed": len(group), "unreadable": reasons})
     for codec, group in rows[rows["status"] == "unavailable"].groupby("codec", sort=False):
         records.append({"codec": codec, "unavailable": group["reason"].iloc[0]})
     return json.dumps(records, indent=2)
@@ -72,15 +85,17 @@ def summarize_timing(rows: pd.DataFrame) -> str:
     parts = []
     if len(fine):
         quiet = fine[~fine["busy"].astype(bool)]
-        parts += [_align(_time_table(fine)), *([_align(_stage_table(quiet), left=3)] if len(quiet) else [])]
+        parts += [_time_table(fine), *([_stage_table(quiet)] if len(quiet) else [])]
         parts.append(_machine(rows, seconds=len(quiet) > 0))
     parts += [_problems(rows, status) for status in ("failed", "unavailable") if (rows["status"] == status).any()]
     return "\n\n".join(parts) or "no rows"
 
 
-def _time_table(fine: pd.DataFrame) -> list[list[str]]:
+def _time_table(fine: pd.DataFrame) -> str:
     groups = list(fine.groupby(["codec", "point"], sort=False))
-    kinds = [kind for kind in ("memory", "gpu_memory") if fine[f"encode_{kind}"].notna().any()]
+    kinds = [
+        kind for kind in ("memory", "gpu_memory") if f"encode_{kind}" in fine and fine[f"encode_{kind}"].notna().any()
+    ]
     memory = [f"{side}_{kind}" for kind in kinds for side in ("encode", "decode")]
     short = {"encode": "enc", "decode": "dec"}
     head = ["codec", "point", "calls", "encode ms", "decode ms", "enc MP/s", "dec MP/s", "enc x", "dec x"]
@@ -89,7 +104,7 @@ def _time_table(fine: pd.DataFrame) -> list[list[str]]:
     work |= {"decode_macs_per_pixel": ("dec kMAC/px", 1e3)}
     work = {name: column for name, column in work.items() if name in fine and fine[name].notna().any()}
     head += [title for title, _ in work.values()]
-    lines = [head]
+    lines = []
     for (codec, point), group in groups:
         line = [str(codec), f"{group['point_name'].iloc[0]} {point:g}", f"{len(group)}"]
         quiet = group[~group["busy"].astype(bool)]
@@ -104,19 +119,19 @@ def _time_table(fine: pd.DataFrame) -> list[list[str]]:
             "-" if group[name].isna().all() else f"{group[name].max() / unit:.3g}" for name, (_, unit) in work.items()
         ]
         lines.append(line)
-    return lines
+    return grid(head, lines, left=2)
 
 
-def _stage_table(fine: pd.DataFrame) -> list[list[str]]:
+def _stage_table(fine: pd.DataFrame) -> str:
     """The whole, CPU time and the codec's own stages; one line each for encoding and decoding."""
     stages = list(dict.fromkeys(name.partition("_s.")[2] for name in fine.columns if "_s." in name))
-    lines = [["codec", "point", "ms in", "whole", "CPU", *stages]]
+    lines = []
     for (codec, point), group in fine.groupby(["codec", "point"], sort=False):
         for side in ("encode", "decode"):
             columns = [f"{side}_s", f"{side}_cpu_s", *(f"{side}_s.{stage}" for stage in stages)]
             cells = [_milliseconds(group[name]) if name in group else "-" for name in columns]
             lines.append([str(codec), f"{group['point_name'].iloc[0]} {point:g}", side, *cells])
-    return lines
+    return grid(["codec", "point", "ms in", "whole", "CPU", *stages], lines, left=3)
 
 
 def _per_image(group: pd.DataFrame, side: str) -> pd.Series:
@@ -156,31 +171,61 @@ def _machine(rows: pd.DataFrame, seconds: bool) -> str:
     return "\n".join(lines)
 
 
-def _table(fine: pd.DataFrame, rows: pd.DataFrame) -> list[list[str]]:
+def _table(fine: pd.DataFrame, rows: pd.DataFrame) -> str:
     metrics = [name for name in _metric_columns(fine) if fine[name].notna().any()]
-    with_saving = (fine["codec"] == FIXED_LENGTH).any()
-    head = ["codec", "point", "images", "bpp", *metrics, *(["saved"] if with_saving else []), "enc MP/s", "dec MP/s"]
-    lines = [head]
+    saved = _savings(fine)
+    head = ["codec", "point", "images", "bpp", *metrics, *(["saved"] if saved else []), "enc MP/s", "dec MP/s"]
+    lines = []
     for (codec, point), group in fine.groupby(["codec", "point"], sort=False):
         asked = len(rows[(rows["codec"] == codec) & (rows["point"] == point)])
         count = f"{len(group)}" if len(group) == asked else f"{len(group)} of {asked}"
         line = [str(codec), f"{group['point_name'].iloc[0]} {point:g}", count, f"{group['bpp'].mean():.4f}"]
         line += [_mean(group, name) for name in metrics]
-        if with_saving:
-            line.append(_saving(fine, group))
+        if saved:
+            percent, images = saved.get((str(codec), float(str(point))), (None, 0))
+            of = f" of {images}" if images < len(group) else ""
+            line.append("-" if percent is None else f"{percent:.1f} %{of}")
         lines.append([*line, _speed(group, "encode_s"), _speed(group, "decode_s")])
-    return lines
+    return grid(head, lines, left=2)
 
 
-def _set_table(sets: pd.DataFrame) -> list[list[str]]:
+def _savings(fine: pd.DataFrame) -> dict[tuple[str, float], tuple[float, int]]:
+    """Per cent that each codec saves where it restores the same pixels as fixed length, and of how many images."""
+    from hvqbench.analysis.savings import saving_table
+
+    table = saving_table(fine)
+    exact = table[table["same_pixels"].astype(bool)]
+    return {(r["codec"], r["point"]): (r["saved_percent"], r["images"]) for r in exact.to_dict("records")}
+
+
+def _tails(fine: pd.DataFrame) -> list[str]:
+    """The tenth of the images that is worst, and the worst one, in the first metric that there is."""
+    from hvqbench.analysis.tails import FEWEST_IMAGES, tails_table
+
+    metric = next((name for name in _metric_columns(fine) if fine[name].notna().any()), "")
+    if not metric or fine["image"].nunique() < FEWEST_IMAGES:
+        return []
+    head = ["codec", "point", "images", metric, "best tenth", "worst tenth", "worst", "image"]
+    lines = []
+    for row in tails_table(fine, [metric]).to_dict("records"):
+        cells = [row[name] for name in ("mean", "good", "bad", "worst")]
+        numbers = ["-" if cell != cell else f"{cell:.{DECIMALS.get(metric, 4)}f}" for cell in cells]
+        point = f"{row['point_name']} {row['point']:g}"
+        lines.append([row["codec"], point, str(row["images"]), *numbers, row["worst_image"]])
+    return [
+        "\n".join([f"tails of {metric}: a tenth of the images is better, a tenth worse", grid(head, lines, left=2)])
+    ]
+
+
+def _set_table(sets: pd.DataFrame) -> str:
     metrics = _metric_columns(sets)
-    lines = [["codec", "point", "images", "patches", "bpp", *metrics]]
+    lines = []
     for _, row in sets.iterrows():
         values = ["-" if row[name] != row[name] else f"{row[name]:.4g}" for name in metrics]
         point = f"{row['point_name']} {row['point']:g}"
         counts = [f"{row['images']:.0f}", f"{row['patches']:.0f}", f"{row['bpp']:.4f}"]
         lines.append([row["codec"], point, *counts, *values])
-    return lines
+    return grid(["codec", "point", "images", "patches", "bpp", *metrics], lines, left=2)
 
 
 def _mean(group: pd.DataFrame, metric: str) -> str:
@@ -195,36 +240,11 @@ def _metric_columns(rows: pd.DataFrame) -> list[str]:
     return [n for n in METRIC_ORDER if n in measured] + sorted(measured - set(METRIC_ORDER))
 
 
-def _saving(fine: pd.DataFrame, group: pd.DataFrame) -> str:
-    first = group.iloc[0]
-    # The same number means the same thing only to codecs of one kind: quality 5 is no weight of 5.
-    same = (fine["point"] == first["point"]) & (fine["point_name"] == first["point_name"])
-    fixed = fine[same & (fine["codec"] == FIXED_LENGTH)]
-    both = group.merge(fixed, on=["dataset", "image"], suffixes=("", "_fixed"))
-    if first["codec"] == FIXED_LENGTH or both.empty:
-        return "-"
-    if (both["reconstruction_sha256"] != both["reconstruction_sha256_fixed"]).any():
-        return "-"
-    return f"{100 * (1 - both['bytes'].sum() / both['bytes_fixed'].sum()):.1f} %"
-
-
 def _speed(group: pd.DataFrame, column: str) -> str:
     alone = group[(group["jobs"] == 1) & (group[column] > 0)]
     if alone.empty:
         return "-"
     return f"{(alone['width'] * alone['height']).sum() / 1e6 / alone[column].sum():.3g}"
-
-
-def _align(lines: list[list[str]], left: int = 2) -> str:
-    """Columns of equal width, the first so many flush left."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-
-    def text(line: list[str]) -> str:
-        cells = enumerate(zip(line, widths, strict=True))
-        return "  ".join(cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in cells).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([text(lines[0]), rule, *map(text, lines[1:])])
 
 
 def _problems(rows: pd.DataFrame, status: str) -> str:

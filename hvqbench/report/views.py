@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from hvqbench.analysis.bd import bd_table
 from hvqbench.analysis.curves import COLUMNS
 from hvqbench.analysis.pairs import Curves, comparisons
-from hvqbench.errors import HvqbenchError, did_you_mean
+from hvqbench.errors import HvqbenchError
+from hvqbench.grid import grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,18 +48,28 @@ class Comparison:
     ) -> None:
         from hvqbench.bench.reading import read_results, to_frame
         from hvqbench.bench.store import Store
-        from hvqbench.curves import find_published, is_published
+        from hvqbench.curves import curve_metric, find_published, is_published
+        from hvqbench.selection import choose_among, only_points
 
+        for name in metrics:
+            curve_metric(name)  # refuses one that does not exist
         measured = [name for name in codecs if not is_published(name)]
         only_published = codecs and not measured and anchor is not None and is_published(anchor)
         known = {place.codec for place in Store(results).partitions()}
-        for name in measured if known else ():
-            if name not in known:
-                raise did_you_mean("codec", name, known)
+        chosen = choose_among(measured, known) if known else {}
+        if known and anchor is not None and not is_published(anchor):
+            (anchor, points), *others = choose_among(anchor, known).items()
+            if others:
+                raise HvqbenchError(f"the anchor is one codec, these are {len(others) + 1}: name {anchor!r}, say")
+            chosen.setdefault(anchor, points)
         # Of a large store only what the curves are made of is read.
-        chosen = [*measured, *([anchor] if anchor in known else [])] if codecs else None
-        columns = {*COLUMNS, *metrics}
-        self.rows = to_frame([]) if only_published else read_results(results, codecs=chosen, columns=columns)
+        read = list(chosen) if codecs else None
+        columns = {*COLUMNS, *metrics, "protocol"}
+        self.rows = to_frame([]) if only_published else read_results(results, codecs=read, columns=columns)
+        self.rows = only_points(self.rows, chosen)
+        for name in () if only_published else metrics:
+            if name not in self.rows.columns:
+                raise _no_metric(name, results)
         self.published = find_published(name for name in codecs if is_published(name))
         self.place, self.metrics, self.dataset, self.method = results, list(metrics), dataset, method
         self._anchor, self.curves = anchor, Curves(self.rows)
@@ -71,8 +82,10 @@ class Comparison:
 
     def rates(self) -> View:
         """BD-rates, one line each."""
-        table = self._table()
+        table, unlike = self._with_unlike(self._table())
         lines = list(table["text"])
+        if unlike:
+            lines += ["not like for like:", *(f"  {line}" for line in unlike)]
         if ((table["codec_points"] == 1) & (table["anchor_points"] > 1)).any():
             lines.append("A codec of one point has no BD-rate: --gap has what it needs at equal quality.")
         return View("\n".join(lines), table, bool(table["bd_rate_percent"].isna().all()))
@@ -89,8 +102,8 @@ class Comparison:
                 [str(image), _percent(percent), str(flags)]
                 for image, percent, flags in zip(table["image"], table["bd_rate_percent"], table["flags"], strict=True)
             ]
-            grid = _grid(["image", "BD-rate", "flags"], rows) if of_images.images else ""
-            parts.append(f"{of_images.text}\n\n{grid}".strip())
+            drawn = grid(["image", "BD-rate", "flags"], rows) if of_images.images else ""
+            parts.append(f"{of_images.text}\n\n{drawn}".strip())
             records.append(of_images)
             found += of_images.images
         return View("\n\n".join(parts), records, not found)
@@ -100,9 +113,10 @@ class Comparison:
         from hvqbench.analysis.matrix import anchor_matrix, square_matrix
 
         if self._anchor is not None:
-            wide = anchor_matrix(self._table())
+            table = self._table()
+            wide = anchor_matrix(table)
             titles = [" on ".join(reversed(place)) for place in wide.index]
-            text = f"BD-rate against {self.anchor}\n\n{_percents(titles, wide)}"
+            text = f"BD-rate against {self.anchor}, {_places(table)}\n\n{_percents(titles, wide)}"
             return View(text, wide.reset_index(), bool(wide.isna().all(axis=None)))
         squares = {m: square_matrix(self.rows, m, self.dataset, self.method) for m in self.metrics}
         text = "\n\n".join(f"{m}: rows against columns\n\n{_percents(s.index, s)}" for m, s in squares.items())
@@ -158,22 +172,46 @@ class Comparison:
             raise self._nobody()
         return table
 
+    def _with_unlike(self, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """*table* with a column of what is not like for like in each pair, and what that means, a line each."""
+        from hvqbench.analysis.comparable import explain_unlike, unlike
+        from hvqbench.curves.library import PREFIX
+
+        names = [*self.rows["codec"].unique(), *(PREFIX + name for name in self.published), self.anchor]
+        marked = {dataset: unlike(self.curves, names, dataset) for dataset in table["dataset"].unique()}
+        pairs = zip(table["dataset"], table["codec"], table["anchor"], strict=True)
+        flags = [dict.fromkeys([*marked[dataset][anchor], *marked[dataset][codec]]) for dataset, codec, anchor in pairs]
+        told = dict.fromkeys(line for of_set in marked.values() for line in explain_unlike(of_set))
+        return table.assign(unlike=[" ".join(own) for own in flags]), list(told)
+
     def _nobody(self) -> HvqbenchError:
         return HvqbenchError(
             f"{self.place} has no codec to compare with {self.anchor!r}: run one more over the same images"
         )
 
 
+def _no_metric(name: str, results: str | Path) -> HvqbenchError:
+    """What to do about a metric that no row has: one that only published curves have cannot be added."""
+    from hvqbench.advice import command
+    from hvqbench.metrics import PYIQA, metric_ids
+
+    if name in metric_ids() or name.startswith(PYIQA):
+        remedy = f"`{command('score', '--metric', name, results=results)}` adds it"
+    else:
+        remedy = "only published curves have that one; compare them with each other, or name another"
+    return HvqbenchError(f"the results have no metric {name!r}: {remedy}")
+
+
+def _places(table: pd.DataFrame) -> str:
+    """Where the BD-rates of *table* are of: ``on kodak (24 images)``, or ``(22 to 24 images)`` where they differ."""
+    counts = table.groupby("dataset", sort=False)["images"].agg(["min", "max"])
+    spans = {str(name): " to ".join(dict.fromkeys((str(low), str(high)))) for name, low, high in counts.itertuples()}
+    return "on " + ", ".join(f"{name} ({span} images)" if span != "0" else name for name, span in spans.items())
+
+
 def _percents(titles: Iterable[str], table: pd.DataFrame) -> str:
     rows = [[title, *map(_percent, row)] for title, row in zip(titles, table.to_numpy(), strict=True)]
-    return _grid(["", *map(str, table.columns)], rows)
-
-
-def _grid(head: list[str], rows: list[list[str]]) -> str:
-    from tabulate import tabulate
-
-    align = ["left", *["right"] * (len(head) - 1)]
-    return str(tabulate(rows, headers=head, tablefmt="simple", colalign=align, disable_numparse=True))
+    return grid(["", *map(str, table.columns)], rows)
 
 
 def _percent(value: float) -> str:
