@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -284,6 +285,23 @@ def test_bytes_there_and_back(size: tuple[int, int], tmp_path: Path) -> None:
         first = layout.first(count)
         assert prefix.payload == model.code(first, maps[:count], {}).payload
         assert all(torch.equal(*pair) for pair in zip(model.decode(first, prefix.payload), maps, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ({"window": 1024}, "21505 positions a window"),
+        ({"window": 16}, "holds no position of 32"),
+        ({"width": 36}, "no multiple of 4 x 8 heads"),
+        ({"width": 512}, "too large for exact sums"),
+        ({"slices": (4, 8)}, "not for 3 grids"),
+        ({"factors": (32, 16, 5)}, "powers of two apart"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused(shape: dict[str, object], message: str) -> None:
+    config = TransformerConfig.of(Pyramid())
+    with pytest.raises(HvqbenchError, match=message):
+        replace(config, **shape) if "factors" in shape else TransformerConfig.of(Pyramid(), **shape)  # type: ignore[arg-type]
 
 
 def test_weights_of_another_tokenizer_are_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from torch.nn import functional
 from hvqbench.errors import HvqbenchError
 from hvqbench.settings import read_settings
 from hvqbench.vq.base import BaseTokenizer, entries
-from hvqbench.vq.exact_attention import RANGE
+from hvqbench.vq.exact_attention import MOST_KEYS, RANGE
 from hvqbench.vq.models.slices import Mask, Size, Slice, split, visible, window_slices
 from hvqbench.vq.weights import load_weights, save_weights
 
@@ -76,6 +76,8 @@ class TransformerConfig:
             raise HvqbenchError(f"width {self.width} is no multiple of 4 x {self.heads} heads; choose another")
         if self.width >= 512:
             raise HvqbenchError(f"width {self.width} is too large for exact sums; choose one below 512")
+        if (keys := 1 + sum(side**2 for side in self.sides)) > MOST_KEYS:
+            raise HvqbenchError(f"{keys} positions a window are more than {MOST_KEYS}: choose a smaller window")
         ratios = {coarse // fine for coarse, fine in pairwise(self.factors)}
         if any(ratio & (ratio - 1) for ratio in ratios):
             raise HvqbenchError(f"factors {list(self.factors)} are not powers of two apart: the transformer needs that")

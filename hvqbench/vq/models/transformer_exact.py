@@ -33,7 +33,6 @@ from hvqbench.vq.exact_attention import (
     INVERSE_BITS,
     MANTISSA_BITS,
     MEAN_BITS,
-    MOST_KEYS,
     NORM_BITS,
     VALUE_MAX,
     ExactLinear,
@@ -163,8 +162,6 @@ class ExactTransformer:
     def state(self, windows: int, sizes: tuple[Size, ...]) -> State:
         """Nothing known yet of that many *windows* of those *sizes* (h, w of each grid)."""
         keys, heads = 1 + sum(h * w for h, w in sizes), self.config.heads
-        if keys > MOST_KEYS:
-            raise HvqbenchError(f"{keys} positions a window are more than {MOST_KEYS}: train with a smaller window")
         shape = (windows, heads, keys, self.config.width // heads)
         caches = [Cache(*(torch.empty(shape, dtype=self.single) for _ in range(2))) for _ in self.blocks]
         return State(sizes, tuple(caches))
