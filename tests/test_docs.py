@@ -232,12 +232,13 @@ def test_flags_of_a_bd_rate() -> None:
         ("a tokenizer", "TokenizerTraining"),
         ("an index model", "IndexModelTraining"),
         ("a painter", "PainterTraining"),
+        ("a transformer", "TransformerTraining"),
     ],
 )
 def test_keys_of_a_training(title: str, kind: str) -> None:
-    from hvqbench.training import index_model, painter, tokenizer
+    from hvqbench.training import index_model, painter, tokenizer, transformer
 
-    (found,) = (getattr(m, kind) for m in (tokenizer, index_model, painter) if hasattr(m, kind))
+    (found,) = (getattr(m, kind) for m in (tokenizer, index_model, painter, transformer) if hasattr(m, kind))
     fields = dataclasses.fields(found)
     documented = table(section(page("training.md"), f"The keys of {title}'s train.toml"))
     assert documented.keys() == {field.name for field in fields}

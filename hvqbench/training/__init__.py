@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from hvqbench.training.binding import bind_index_models
     from hvqbench.training.index_model import train_index_model
     from hvqbench.training.tokenizer import train_tokenizer
+    from hvqbench.training.transformer import train_transformer
 
-__all__ = ["ablate", "bind_index_models", "train_index_model", "train_tokenizer"]
+__all__ = ["ablate", "bind_index_models", "train_index_model", "train_tokenizer", "train_transformer"]
 
 
 def __getattr__(name: str) -> object:
@@ -26,6 +27,10 @@ def __getattr__(name: str) -> object:
         from hvqbench.training.index_model import train_index_model
 
         return train_index_model
+    if name == "train_transformer":
+        from hvqbench.training.transformer import train_transformer
+
+        return train_transformer
     if name == "ablate":
         from hvqbench.training.ablation import ablate
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hvqbench.training import processes
-from hvqbench.training.evaluation import ideal_bits, reconstruction
+from hvqbench.training.evaluation import Predictor, ideal_bits, reconstruction
 from hvqbench.vq.inspect import perplexity
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hvqbench.data import ImageFile
     from hvqbench.training.loop import Run
     from hvqbench.vq.base import BaseTokenizer
-    from hvqbench.vq.models.pyramid import Hyperpriors
 
 
 def write_card(
@@ -51,13 +50,16 @@ def tokenizer_on_kodak(tokenizer: BaseTokenizer) -> dict[str, str]:
     return facts | {"Kodak codewords used": "; ".join(usage)}
 
 
-def hyperprior_on_kodak(tokenizer: BaseTokenizer, model: Hyperpriors, counts: Sequence[Tensor]) -> dict[str, str]:
-    """Ideal bits per Kodak image for fixed length, static frequencies and the hyperprior; empty without Kodak."""
+def index_model_on_kodak(
+    tokenizer: BaseTokenizer, model: Predictor, counts: Sequence[Tensor], name: str
+) -> dict[str, str]:
+    """Ideal bits per Kodak image for fixed length, static frequencies and the model *name*; empty without Kodak."""
     if not (images := _kodak()):
         return {}
     bits = ideal_bits(tokenizer, model, counts, images)
-    parts = f"fixed {bits.fixed:.0f}, static {bits.static:.0f}, hyperprior {bits.indices:.0f} + z {bits.z:.0f}"
-    saved = f"static {bits.static_saving:.1f} %, hyperprior {bits.saving:.1f} %"
+    parts = f"fixed {bits.fixed:.0f}, static {bits.static:.0f}, {name} {bits.indices:.0f}"
+    parts += f" + z {bits.z:.0f}" if bits.z else ""
+    saved = f"static {bits.static_saving:.1f} %, {name} {bits.saving:.1f} %"
     return {"Kodak ideal bits per image": parts, "Kodak ideal saving over fixed": saved}
 
 

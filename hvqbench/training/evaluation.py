@@ -7,9 +7,9 @@ free K-way head; a codec's own files differ by its integer grids (``hvqbench run
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -22,14 +22,22 @@ from hvqbench.vq.models.static import static_bits
 if TYPE_CHECKING:
     from hvqbench.data import ImageFile
     from hvqbench.vq.base import BaseTokenizer
-    from hvqbench.vq.models.pyramid import Hyperpriors
 
 QUALITY = ("psnr", "lpips-alex", "dists")
 
 
+class Predictor(Protocol):
+    """What predicts indices: the float networks of an index model."""
+
+    def eval(self) -> Any: ...
+
+    def bits(self, maps: Sequence[Tensor], codebooks: Sequence[Tensor]) -> Mapping[str, Any]:
+        """Code length of maps (B×h×w): ``z`` in all, and ``indices``, bits of each for each grid."""
+
+
 @dataclass(frozen=True)
 class IdealBits:
-    """Mean bits per image: of fixed length, of static frequencies, and of a hyperprior's indices and z."""
+    """Mean bits per image: of fixed length, of static frequencies, and of a model's indices and z (0 without one)."""
 
     fixed: float
     static: float
@@ -43,13 +51,13 @@ class IdealBits:
 
     @property
     def saving(self) -> float:
-        """Percent of fixed length that the hyperprior saves, its z included."""
+        """Percent of fixed length that the model saves, its z included."""
         return 100 * (1 - (self.indices + self.z) / self.fixed)
 
 
 @torch.inference_mode()
 def ideal_bits(
-    tokenizer: BaseTokenizer, model: Hyperpriors, counts: Sequence[Tensor], images: Sequence[ImageFile]
+    tokenizer: BaseTokenizer, model: Predictor, counts: Sequence[Tensor], images: Sequence[ImageFile]
 ) -> IdealBits:
     """Bits of *images* under *model*, and under the static frequencies of *counts* (K for each grid)."""
     model.eval()  # z is rounded

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.files import atomic_path
 from hvqbench.training import processes
-from hvqbench.training.card import hyperprior_on_kodak, write_card
+from hvqbench.training.card import index_model_on_kodak, write_card
+from hvqbench.training.crops import cached_crops, held_out
 from hvqbench.training.loop import Run, autocast, cosine, mean_of, read_config
-from hvqbench.training.photos import Photos
 from hvqbench.vq.base import BaseTokenizer
 from hvqbench.vq.inspect import grid_counts
 from hvqbench.vq.loading import load_tokenizer
@@ -70,12 +69,16 @@ def train_index_model(
     device = processes.join(device)
     tokenizer = load_tokenizer(settings.tokenizer, config.parent).to(device)
     run = Run(out, settings.steps)
-    crops = f"{settings.crops}x{settings.crop}-{settings.batch}-{settings.seed}"
-    file = (cache or out) / f"indices-{tokenizer.digest[:12]}-{crops}.pt"
-    if processes.is_main() and not file.exists():
-        _encode_crops(tokenizer, settings, data, device, file)
-    processes.wait()
-    maps: list[Tensor] = torch.load(file, weights_only=True)
+    maps, file = cached_crops(
+        tokenizer,
+        data,
+        cache or out,
+        device,
+        crops=settings.crops,
+        crop=settings.crop,
+        batch=settings.batch,
+        seed=settings.seed,
+    )
     counts = grid_counts([part.long() for part in maps], [len(codebook) for codebook in tokenizer.codebooks])
     if processes.is_main():
         save_counts(out / "frequencies.safetensors", counts, tokenizer.digest)
@@ -89,7 +92,7 @@ def train_index_model(
     model.cpu().eval().save(path, tokenizer.digest)
     if not cache:
         file.unlink()
-    facts = {"tokenizer": tokenizer.digest[:12], **hyperprior_on_kodak(tokenizer.cpu(), model, counts)}
+    facts = {"tokenizer": tokenizer.digest[:12], **index_model_on_kodak(tokenizer.cpu(), model, counts, "hyperprior")}
     write_card(run, "Hyperprior and codeword frequencies", settings, data, device, facts)
     return path
 
@@ -126,11 +129,11 @@ def _train(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
     crops = len(maps[0])
-    held_out = min(100, max(1, crops // 20))
+    kept = held_out(crops)
     torch.manual_seed(settings.seed + processes.rank())
     rng = np.random.default_rng((settings.seed, run.started_at, processes.rank()))
     recent: list[Tensor] = []
-    held = [part[-held_out:].long() for part in maps]
+    held = [part[-kept:].long() for part in maps]
     indices = sum(part.numel() for part in held)
     fixed = sum(part.numel() * math.log2(len(book)) for part, book in zip(held, codebooks, strict=True)) / indices
     # What was reached stays, even if a resumed run has more steps: a grid is started once, and z's price never falls.
@@ -143,7 +146,7 @@ def _train(
     for step in run.each_step(state_now, "hyperprior"):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * group["factor"] * cosine(step, settings.steps, warmup=50)
-        chosen = torch.from_numpy(rng.integers(0, crops - held_out, settings.batch))
+        chosen = torch.from_numpy(rng.integers(0, crops - kept, settings.batch))
         before, now = levels, _curriculum(settings, step, model)
         price, levels = max(price, now[0]), max(levels, now[1])
         for level in range(before, levels):
@@ -204,21 +207,3 @@ def _held_out_bits(
     model.train()
     count = sum(part.numel() for part in maps)
     return total / count, z_total / count
-
-
-@torch.inference_mode()
-def _encode_crops(tokenizer: BaseTokenizer, settings: IndexModelTraining, data: Path, device: str, file: Path) -> None:
-    """Write the maps (int32, N×h×w for each grid) of random crops to *file*, so that a resumed run sees the same."""
-    from rich.progress import track
-
-    photos = Photos(data, settings.crop)
-    rng = np.random.default_rng(settings.seed)
-    parts = []
-    batches = range(0, settings.crops, settings.batch)
-    for start in track(batches, "crops", console=processes.console()):
-        with autocast(device):
-            features = tokenizer.encode(photos.batch(min(settings.batch, settings.crops - start), rng).to(device))
-        parts.append([symbols.int().cpu() for symbols in tokenizer.quantize(features)])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as temporary:
-        torch.save([torch.cat(grid) for grid in zip(*parts, strict=True)], temporary)

@@ -178,10 +178,10 @@ class IntegerPEE:
         limit = MEAN_LIMIT * 2**MEAN_BITS
         precision = _precision_table()[log_precision.clamp(low, high).sub_(low).long()]
         factors = [precision * mean.clamp(-limit, limit), precision, torch.ones_like(precision[:, :1])]
-        return _power_of_two(torch.cat(factors, 1) @ self.matrix)
+        return power_of_two(torch.cat(factors, 1) @ self.matrix)
 
 
-def _power_of_two(logits: Tensor) -> Tensor:
+def power_of_two(logits: Tensor) -> Tensor:
     """2^(26 + x - max x) for x (n×K, on 2^-10) down to 1, straight between powers of two; overwrites *logits*."""
     largest = LARGEST_EXPONENT << EXPONENT_BITS
     logits -= logits.amax(1, keepdim=True) - largest

@@ -1,13 +1,14 @@
 """Index models by name. Nothing is imported before a model is loaded.
 
-=============  ===============================================  ==========================
-name           probability of an index                          coder
-=============  ===============================================  ==========================
-``fixed``      1 / K                                            ⌈log2 K⌉ bits each
-``huffman``    training-set frequency                           Huffman (constriction)
-``static``     training-set frequency                           range coder (constriction)
-``hyperprior`` Gaussian at the anchors, given z (HyperVQ)       range coder (constriction)
-=============  ===============================================  ==========================
+===============  ===============================================  ==========================
+name             probability of an index                          coder
+===============  ===============================================  ==========================
+``fixed``        1 / K                                            ⌈log2 K⌉ bits each
+``huffman``      training-set frequency                           Huffman (constriction)
+``static``       training-set frequency                           range coder (constriction)
+``hyperprior``   Gaussian at the anchors, given z (HyperVQ)       range coder (constriction)
+``transformer``  given the slices before (RDVQ)                   range coder (constriction)
+===============  ===============================================  ==========================
 
 Any other name is ``package.module:Class``, a subclass of :class:`hvqbench.vq.models.base.IndexModel`.
 """
@@ -27,6 +28,7 @@ INDEX_MODELS: Mapping[str, str] = {
     "huffman": "hvqbench.vq.models.static:Huffman",
     "static": "hvqbench.vq.models.static:Static",
     "hyperprior": "hvqbench.vq.models.hyperprior_coding:HyperpriorModel",
+    "transformer": "hvqbench.vq.models.transformer_coding:TransformerModel",
 }
 
 
