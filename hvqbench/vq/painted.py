@@ -102,7 +102,7 @@ class Descent:
 
     def __init__(self, bottleneck: Bottleneck, latent: Tensor | None, like: Tensor | None = None) -> None:
         self.bottleneck, config = bottleneck, bottleneck.config
-        self.features = None if latent is None else bottleneck.features(latent)
+        self.features = None if latent is None else bottleneck.features(latent.float())
         coarsest = config.grids[0]
         if latent is not None:
             batch, shrink = len(latent), coarsest // FACTOR

@@ -140,7 +140,11 @@ class Hyperprior(nn.Module):
 
     def analyse(self, embedding: Tensor) -> Tensor:
         """Embedding B×D×h×w (the sum of all stages' entries) to z before rounding, B×C×⌈h/4⌉×⌈w/4⌉."""
-        return self.analysis(embedding).clamp(-Z_LIMIT, Z_LIMIT)
+        # oneDNN leaves the bfloat16 gradient of a strided convolution over a single position uninitialised.
+        tiny = min(embedding.shape[-2:]) <= 2
+        kind = embedding.device.type
+        with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind) and not tiny):
+            return self.analysis(embedding).clamp(-Z_LIMIT, Z_LIMIT)
 
     def synthesise(self, z: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """z to features B×W×h×w and to parameters B×S·2D×h×w (mu, log 1/sigma^2 per stage) of a latent of *size*."""
