@@ -80,7 +80,7 @@ class Bottleneck(nn.Module):
         for factor in reversed(levels):
             width = self._width(factor)
             shrink = 2 if before != CHANNELS else factor // FACTOR
-            first = [nn.PixelUnshuffle(shrink)] if shrink > 1 else []
+            first: list[nn.Module] = [nn.PixelUnshuffle(shrink)] if shrink > 1 else []
             inner = before * shrink**2
             kernel = 3 if before == CHANNELS else 1
             first = [*first, nn.Conv2d(inner, width, kernel, padding=kernel // 2)]
