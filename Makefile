@@ -66,7 +66,7 @@ demo: .venv
 
 test: dev
 	@echo "Running the tests: up to 15 minutes. With HVQBENCH_DATA set, those on real data too."
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: dev
 	@echo "Checking lint, format, types and layers."
