@@ -14,7 +14,7 @@ import torch
 from hvqbench import cli
 from hvqbench.data import load_dataset
 from hvqbench.errors import HvqbenchError
-from hvqbench.training import ablation, evaluation, index_model
+from hvqbench.training import ablation, crops, evaluation, index_model
 from hvqbench.training.ablation import ablate
 from hvqbench.training.index_model import IndexModelTraining
 from hvqbench.training.loop import read_config
@@ -150,7 +150,7 @@ def done(root: Path) -> Path:
     out = root / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation, "train_index_model", stumbling)
-        patch.setattr(index_model, "Photos", Counting)
+        patch.setattr(crops, "Photos", Counting)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 run(root)

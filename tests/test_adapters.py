@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageFile
 
+from hvqbench.adapters.ffmpeg import FFmpegCodec, Spoken
 from hvqbench.catalog import load_codec
 from hvqbench.codec import Codec, Image
 from hvqbench.errors import BitstreamError, HvqbenchError, UnavailableError
@@ -189,8 +188,8 @@ def test_a_pillow_without_the_library_is_said(name: str, monkeypatch: pytest.Mon
 
 
 def test_an_ffmpeg_without_libvvenc_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    listing = SimpleNamespace(returncode=0, stdout=b" V....D libx265   libx265 H.265 / HEVC (codec hevc)\n", stderr=b"")
-    monkeypatch.setattr(subprocess, "run", lambda *args, **options: listing)
+    listing = Spoken(b" V....D libx265   libx265 H.265 / HEVC (codec hevc)\n", b"")
+    monkeypatch.setattr(FFmpegCodec, "_ffmpeg", lambda *_: listing)
     reason = str(load_codec("vvenc").unavailable())
     assert "without the encoder libvvenc" in reason
     assert "IMAGEIO_FFMPEG_EXE" in reason

@@ -200,7 +200,7 @@ def test_an_interrupted_pass_leaves_whole_rounds(catalog: Path, images: Path, re
 
 
 def test_the_newest_pass_counts(catalog: Path, images: Path, results: Path) -> None:
-    with pytest.raises(HvqbenchError, match=r"hvqbench run --timing"):
+    with pytest.raises(HvqbenchError, match=r"--timing of `hvqbench run`"):
         read_timing(results)
     timed("raw", images, results)
     second = timed("raw", images, results, points=[2])

@@ -160,7 +160,7 @@ def test_an_installed_package_adds_a_codec(tmp_path: Path) -> None:
     install(tmp_path / "site", "hvqbench.codecs", "theirs = theirs:path", f"def path():\n    return {str(toml)!r}\n")
     done = list_with(tmp_path / "site")
     assert done.returncode == 0, done.stderr
-    assert any(line.split() == ["theirs", "mine"] for line in done.stdout.splitlines())
+    assert any(line.split() == ["theirs", "ready", "mine"] for line in done.stdout.splitlines())
 
 
 def test_an_installed_package_that_fails_is_named(tmp_path: Path) -> None:

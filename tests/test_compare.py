@@ -194,7 +194,7 @@ def test_the_command_prints_what_is_shown(folder: Path, tmp_path: Path, capsys: 
     assert lines[2:] == [str(tmp_path / "sheet.png")]
     assert PillowImage.open(tmp_path / "sheet.png").width == 2148
     assert _run("compare", "jpeg@10", "jpeg@80", *place, "--out", str(tmp_path / "sheet.png")) == 0
-    assert "more bits than jpeg, so that the pictures are not of one rate" in capsys.readouterr().err
+    assert "times the bits of jpeg 1.1523 bpp, not like for like" in capsys.readouterr().err
     assert _run("compare", "jpeg", *place, "--out", str(tmp_path / "s.png"), "--json") == 0
     printed = capsys.readouterr()
     assert "not like for like" not in printed.err

@@ -146,7 +146,7 @@ def test_what_fails_is_a_row_and_what_is_missing_is_said(
     assert _run("score", *options) == 1
     said = capsys.readouterr().out
     assert "8x8 pixels for an image of 48x40: give it in the original's size" in said
-    assert "that Pillow knows: remove it or convert it to PNG" in said
+    assert "convert it to PNG or remove it" in said
     assert "left out: theirs at 3: the table has 1 of the 2 images of photos" in said
     rows = hvqbench.read_results(theirs.parent / "results")
     assert (rows["status"] == "failed").sum() == 2

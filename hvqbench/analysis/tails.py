@@ -85,6 +85,8 @@ def tails_table(results: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     from hvqbench.curves.metrics import curve_metric
 
     ok = results[results["status"] == "ok"]
+    if "point_name" not in ok:
+        ok = ok.assign(point_name="")
     records = []
     keys = ["dataset", "codec", "point_name", "point"]
     for place, group in ok.groupby(keys, sort=False):

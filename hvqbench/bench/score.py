@@ -87,7 +87,7 @@ def score(
     wanted = _folders(datasets, {row["dataset"] for row in rows}, commands)
     codecs = list(choose_among(codecs, {row["codec"] for row in rows})) if codecs is not None else None
     context = circumstances(jobs)
-    again = "it has no bitstreams here: `hvqbench score --reconstructions`, with --metric, scores its pictures again"
+    again = "it has no bitstreams here: --reconstructions of `hvqbench score`, with --metric, scores its pictures again"
     scored = Scored(pd.DataFrame(), [f"codec {codec}: {again}" for codec in sorted(told)])
     rows = [row for row in rows if not _is_told(row)]
     frames = []
