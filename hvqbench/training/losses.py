@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.metrics.networks import import_torchvision, lpips_network
+from hvqbench.training import processes
+from hvqbench.training.loop import autocast
 
 
 class PerceptualLoss(nn.Module):
@@ -63,6 +65,18 @@ class PatchDiscriminator(nn.Sequential):
 def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
     """The discriminator's hinge loss (arXiv 1705.02894)."""
     return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + fake).mean())
+
+
+def train_judge(judge: PatchDiscriminator, optimizer: torch.optim.Optimizer, image: Tensor, output: Tensor) -> Tensor:
+    """One step of the discriminator on photos and what was painted of them, both B×3×H×W; its loss."""
+    judge.requires_grad_(True)
+    with autocast(str(image.device)):
+        loss = hinge_loss(judge(image).float(), judge(output).float())
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    processes.average_gradients(judge.parameters())
+    optimizer.step()
+    return loss
 
 
 def _squeeze_network() -> nn.Module:

@@ -19,7 +19,7 @@ from torch import Tensor
 from hvqbench.training import processes
 from hvqbench.training.descent import Grids, draw_present, held_out_prefixes, smooth_l1
 from hvqbench.training.loop import Average, Run, autocast, mean_of, read_config
-from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, hinge_loss
+from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, train_judge
 from hvqbench.training.photos import Photos, to_tensor
 from hvqbench.training.start import start_painter
 from hvqbench.vq.bottleneck import BottleneckConfig
@@ -208,7 +208,7 @@ class _Trainer:
         self.optimizer.step()
         self.average.update(self.tokenizer, step if latents_only else step - settings.latent_steps)
         if adversarial and output is not None and image is not None:
-            losses["judge"] = self._train_judge(image, output.detach())
+            losses["judge"] = train_judge(self.judge, self.judge_optimizer, image, output.detach())
         return losses
 
     def _latent_losses(self, rng: np.random.Generator, revive: bool) -> tuple[dict[str, Tensor], None, None]:
@@ -255,16 +255,6 @@ class _Trainer:
 
     def _present(self, batch: int, side: int) -> list[Tensor]:
         return draw_present(self.tokenizer.config.grids, batch, side, self.settings.whole)
-
-    def _train_judge(self, image: Tensor, output: Tensor) -> Tensor:
-        self.judge.requires_grad_(True)
-        with autocast(self.device):
-            loss = hinge_loss(self.judge(image).float(), self.judge(output).float())
-        self.judge_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        processes.average_gradients(self.judge.parameters())
-        self.judge_optimizer.step()
-        return loss
 
     @torch.inference_mode()
     def check(self) -> dict[str, float]:

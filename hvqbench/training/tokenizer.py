@@ -21,7 +21,7 @@ from hvqbench.training import processes
 from hvqbench.training.card import tokenizer_on_kodak, write_card
 from hvqbench.training.family import Family, Quantized
 from hvqbench.training.loop import Average, Run, autocast, cosine, mean_of, read_config
-from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, hinge_loss
+from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, train_judge
 from hvqbench.training.photos import Photos
 from hvqbench.vq.pee import RateMode
 from hvqbench.vq.tokenizer import Tokenizer, sha256
@@ -198,7 +198,7 @@ class _Trainer:
             self.rate_optimizer.step()
         self.average.update(self.family, step)
         if adversarial:
-            losses["judge"] = self._train_judge(image, output.detach())
+            losses["judge"] = train_judge(self.judge, self.judge_optimizer, image, output.detach())
         return losses
 
     def _bpp(self, parts: list[Quantized], step: int) -> Tensor:
@@ -210,13 +210,3 @@ class _Trainer:
         members = zip(self.family.members, parts, strict=True)
         bits = torch.stack([m.bits(part, settings.rate_mode, ramp) for m, part in members if m.ready])
         return bits.sum() / (self.batch * settings.crop**2)
-
-    def _train_judge(self, image: Tensor, output: Tensor) -> Tensor:
-        self.judge.requires_grad_(True)
-        with autocast(self.device):
-            loss = hinge_loss(self.judge(image).float(), self.judge(output).float())
-        self.judge_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        processes.average_gradients(self.judge.parameters())
-        self.judge_optimizer.step()
-        return loss

@@ -113,7 +113,7 @@ class Descent:
         some = latent if like is None else like
         assert some is not None
         self._zeros = some.new_zeros
-        self.batch, self.coarsest, self.grid = batch, coarsest, 0
+        self.batch, self.coarsest = batch, coarsest
         self.levels = list(config.levels)
         self.state: Tensor | None = None
         self._begin_level()
