@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.training.descent import Grids, draw_present
 from hvqbench.training.painter import train_painter
 from hvqbench.training.photos import Photos
+from hvqbench.training.rate import Rate
 from hvqbench.vq.bottleneck import BottleneckConfig
 from hvqbench.vq.distance import nearest
+from hvqbench.vq.models.pyramid import Hyperpriors
 from hvqbench.vq.painted import Descent, PainterTokenizer
 
 SHAPES = {"single": (16,), "residual": (16, 16, 16), "fine": (8,), "pyramid": (32, 16, 8)}
@@ -227,6 +230,40 @@ def test_training_learns_stops_and_goes_on(photos: Path, tmp_path: Path) -> None
     )
     assert torch.allclose(third.decoder[0].weight, second.decoder[0].weight, atol=1e-4)
     assert torch.allclose(third.codebooks[0], second.codebooks[0], atol=0.5)
+
+
+def test_rate_reaches_the_encoder_of_whole_images_alone() -> None:
+    pyramid = tokenizer(SHAPES["pyramid"]).train()
+    grids = Grids(pyramid, memory=25)
+    for trainer in grids.codebooks:
+        trainer.adopt(per_batch=64)
+    grids.ready = [True] * 3
+    rate = Rate(grids, "cpu")
+    latent = torch.randn(3, 32, 16, 16, requires_grad=True)
+    present = [torch.ones(3, 1, side, side, dtype=torch.bool) for side in (4, 8, 16)]
+    present[2][1, :, 3, 5] = False  # the second image lacks one position
+    bpp = rate.bpp(grids.quantize(latent, present), present, 128**2, "ste", ramp=1.0)
+    # About log2 K bits for each of 16 + 64 + 256 indices: the hyperpriors begin near the static code.
+    expected = 336 * math.log2(pyramid.config.codewords) / 128**2
+    assert 0.8 * expected < float(bpp) < 1.8 * expected
+    bpp.backward()
+    assert latent.grad is not None
+    assert [bool(image.any()) for image in latent.grad] == [True, False, True]
+    before = [p.detach().clone() for p in rate.hyperpriors.parameters()]
+    rate.step()
+    assert any(not torch.equal(*pair) for pair in zip(before, rate.hyperpriors.parameters(), strict=True))
+    present = [torch.zeros_like(mask) for mask in present]
+    assert float(rate.bpp(grids.quantize(latent, present), present, 128**2, "ste", 1.0)) == 0
+
+
+def test_hyperprior_of_the_loss_belongs_to_the_exported_tokenizer(photos: Path, tmp_path: Path) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text("rate = 1.0\nrate_from = 70\n" + TRAINING.replace("latent_steps = 12", "latent_steps = 70"))
+    for steps in (73, 75):
+        path = train_painter(config, [photos], tmp_path / "out", steps=steps)
+    hyperpriors, _, digest = Hyperpriors.load(path.with_name("hyperprior.safetensors"))
+    assert digest == PainterTokenizer.load(path).digest
+    assert [config.codewords for config in hyperpriors.configs] == [12] * 3
 
 
 def test_held_out_photos_are_not_drawn(photos: Path) -> None:

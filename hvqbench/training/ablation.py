@@ -25,7 +25,7 @@ from hvqbench.vq.hub import PREFIX
 from hvqbench.vq.loading import TOKENIZER_FILE, load_tokenizer, tokenizer_files
 from hvqbench.vq.models.pyramid import Hyperpriors
 from hvqbench.vq.models.static import load_counts
-from hvqbench.vq.tokenizer import sha256
+from hvqbench.vq.weights import sha256
 
 if TYPE_CHECKING:
     from hvqbench.data import Dataset

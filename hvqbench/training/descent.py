@@ -26,11 +26,15 @@ COLLECTED_PER_CODEWORD = 8
 
 @dataclass(frozen=True)
 class Quantized:
-    """The painter's latent made of the entries, the commitment, and the indices B×h×w of each grid that is ready."""
+    """The painter's latent made of the entries, and the commitment.
+
+    And the indices B×h×w of each grid that is ready, and what the first grid of each level quantised (B×D×h×w).
+    """
 
     latent: Tensor
     commitment: Tensor
     indices: list[Tensor]
+    targets: list[Tensor]
 
 
 class Grids:
@@ -51,8 +55,10 @@ class Grids:
         walk = Descent(self.tokenizer.bottleneck, latent)
         commitments, number = [], 0
         indices: list[Tensor] = []
+        targets: list[Tensor] = []
         for _, stages in self.tokenizer.config.levels:
             first = walk.target().float()
+            targets.append(first)
             total = torch.zeros_like(first)
             for stage in range(stages):
                 left, mask = first.detach() - total, present[number]
@@ -66,7 +72,7 @@ class Grids:
             error = (first - total).square().mean(1, keepdim=True)
             weight = torch.ones_like(error) if some is None else some.to(error)
             commitments.append((error * weight).sum() / weight.sum().clamp_min(1))
-        return Quantized(walk.finish(), torch.stack(commitments).mean(), indices)
+        return Quantized(walk.finish(), torch.stack(commitments).mean(), indices, targets)
 
     @torch.no_grad()
     def _entries(
@@ -147,12 +153,6 @@ def draw_present(grids: Sequence[int], batch: int, side: int, whole: float) -> l
             shown = torch.ones_like(shown)
         masks.append(shown)
     return masks
-
-
-def held_out_prefixes(tokenizer: PainterTokenizer, latent: Tensor) -> list[Tensor]:
-    """The painter's latent made of each prefix of the grids."""
-    entries = tokenizer.embed(tokenizer.quantize(latent))
-    return [tokenizer.compose(entries[: n + 1]) for n in range(len(entries))]
 
 
 def smooth_l1(output: Tensor, target: Tensor) -> Tensor:

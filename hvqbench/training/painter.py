@@ -17,13 +17,17 @@ import torch
 from torch import Tensor
 
 from hvqbench.training import processes
-from hvqbench.training.descent import Grids, draw_present, held_out_prefixes, smooth_l1
+from hvqbench.training.descent import Grids, draw_present, smooth_l1
+from hvqbench.training.held_out import judge_prefixes
 from hvqbench.training.loop import Average, Run, autocast, mean_of, read_config
 from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, train_judge
-from hvqbench.training.photos import Photos, to_tensor
+from hvqbench.training.photos import Photos
+from hvqbench.training.rate import Rate
 from hvqbench.training.start import start_painter
 from hvqbench.vq.bottleneck import BottleneckConfig
 from hvqbench.vq.painted import PainterTokenizer
+from hvqbench.vq.pee import RateMode
+from hvqbench.vq.weights import sha256
 
 HELD_OUT = 64
 
@@ -43,9 +47,11 @@ class PainterTraining:
 
     ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms; ``commitment`` and ``latent``
     are weights of the errors of the targets and of the painter's latent, ``adversarial`` is the PatchGAN's from step
-    ``adversarial_from`` on. ``whole`` is how often all grids are sent. ``average`` is the decay of the averaged
-    weights. Every ``check_every`` steps held-out photos are judged. ``minutes`` ends a run before its last step; the
-    same command goes on.
+    ``adversarial_from`` on. ``rate`` multiplies bits per pixel under hyperpriors that learn beside the tokenizer from
+    step ``rate_from`` on; its gradient reaches the encoder as ``rate_mode`` says, and over ``rate_ramp`` steps that
+    gradient and z's price rise from nothing to full. ``whole`` is how often all grids are sent. ``average`` is the
+    decay of the averaged weights. Every ``check_every`` steps held-out photos are judged. ``minutes`` ends a run before
+    its last step; the same command goes on.
     """
 
     bottleneck: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +80,10 @@ class PainterTraining:
     latent: float = 0.02
     adversarial: float = 0.0
     adversarial_from: int = 1_000_000
+    rate: float = 0.0
+    rate_from: int = 0
+    rate_ramp: int = 500
+    rate_mode: RateMode = "ste"
     memory: float = 25.0
     average: float = 0.999
     whole: float = 0.5
@@ -114,6 +124,7 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(groups, settings.learning_rate, (0.9, 0.95), weight_decay=0.01)
         self.judge = PatchDiscriminator().to(device)
         self.judge_optimizer = torch.optim.AdamW(self.judge.parameters(), 1e-4, (0.5, 0.9))
+        self.rate = Rate(self.grids, device) if settings.rate > 0 else None
         self.cache: Tensor | None = None
         if state:
             self._restore(state)
@@ -139,11 +150,13 @@ class _Trainer:
         self.grids.restore(state["grids"])
         for name in ("optimizer", "judge", "judge_optimizer"):
             getattr(self, name).load_state_dict(state[name])
+        if self.rate and "rate" in state:
+            self.rate.restore(state["rate"])
 
     def state(self) -> dict[str, Any]:
         self.export()
         parts = ("tokenizer", "optimizer", "judge", "judge_optimizer")
-        named = {n: getattr(self, n).state_dict() for n in parts}
+        named = {n: getattr(self, n).state_dict() for n in parts} | ({"rate": self.rate.state()} if self.rate else {})
         return {"average": self.average.state, "grids": self.grids.state(), **named}
 
     def averaged(self) -> PainterTokenizer:
@@ -156,6 +169,8 @@ class _Trainer:
         path = self.run.out / "tokenizer.safetensors"
         if processes.is_main():
             self.averaged().cpu().save(path)
+            if self.rate:
+                self.rate.save(path.with_name("hyperprior.safetensors"), sha256(path))
         return path
 
     def train(self) -> None:
@@ -177,9 +192,14 @@ class _Trainer:
                 self.run.log(step=step + 1, seconds=self.run.seconds, **means, used=min(self.grids.used()))
                 recent.clear()
             if (step + 1) % settings.check_every == 0 and processes.is_main():
-                self.run.log(step=step + 1, seconds=self.run.seconds, **self.check())
+                self._check(step + 1)
             if settings.minutes and self.run.seconds - seconds > 60 * settings.minutes:
                 break
+
+    def _check(self, step: int) -> None:
+        crops = self.photos.held_crops(self.settings.latent_crop, 12)
+        if len(crops) and all(self.grids.ready):
+            self.run.log(step=step, seconds=self.run.seconds, **judge_prefixes(self.averaged(), crops, self.device))
 
     def _step(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         settings = self.settings
@@ -206,6 +226,8 @@ class _Trainer:
         processes.average_gradients(self.tokenizer.parameters())
         losses["norm"] = torch.nn.utils.clip_grad_norm_(self.tokenizer.parameters(), 1.0)
         self.optimizer.step()
+        if "rate" in losses and self.rate:
+            self.rate.step()
         self.average.update(self.tokenizer, step if latents_only else step - settings.latent_steps)
         if adversarial and output is not None and image is not None:
             losses["judge"] = train_judge(self.judge, self.judge_optimizer, image, output.detach())
@@ -249,34 +271,12 @@ class _Trainer:
             "commitment": settings.commitment * part.commitment,
             "latent": settings.latent * smooth_l1(part.latent, latent.detach()),
         }
+        if self.rate and step >= settings.rate_from and all(self.grids.ready):
+            ramp = min(1.0, (step + 1 - settings.rate_from) / settings.rate_ramp)
+            losses["rate"] = settings.rate * self.rate.bpp(part, present, settings.crop**2, settings.rate_mode, ramp)
         for weight, term in self.perceptual:
             losses[f"lpips-{term.lpips.pnet_type}"] = weight * term(output, image, rng)
         return losses, image, output
 
     def _present(self, batch: int, side: int) -> list[Tensor]:
         return draw_present(self.tokenizer.config.grids, batch, side, self.settings.whole)
-
-    @torch.inference_mode()
-    def check(self) -> dict[str, float]:
-        """LPIPS-alex of each prefix of the grids, and of all of them DISTS and PSNR, on held-out photos."""
-        from hvqbench.metrics import load_metric
-
-        images = self.photos.held_crops(self.settings.latent_crop, 12)
-        if not (len(images) and all(self.grids.ready)):
-            return {}
-        tokenizer, found = self.averaged(), {}
-        with autocast(self.device):
-            latents = held_out_prefixes(tokenizer, tokenizer.encode(to_tensor(images).to(self.device)))
-            painted = [tokenizer.decoder(latent).float().cpu() for latent in latents]
-        pixels = [((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy() for x in painted]
-        pixels = [np.ascontiguousarray(x) for x in pixels]
-        alex = load_metric("lpips-alex")
-        for number, outputs in enumerate(pixels):
-            found[f"held-alex-{number + 1}"] = float(
-                np.mean([alex(*pair) for pair in zip(images, outputs, strict=True)])
-            )
-        for name in ("dists", "psnr"):
-            metric = load_metric(name)
-            pairs = zip(images, pixels[-1], strict=True)
-            found[f"held-{name}"] = float(np.mean([metric(*pair) for pair in pairs]))
-        return found

@@ -24,7 +24,8 @@ from hvqbench.training.loop import Average, Run, autocast, cosine, mean_of, read
 from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, train_judge
 from hvqbench.training.photos import Photos
 from hvqbench.vq.pee import RateMode
-from hvqbench.vq.tokenizer import Tokenizer, sha256
+from hvqbench.vq.tokenizer import Tokenizer
+from hvqbench.vq.weights import sha256
 
 
 @dataclass(frozen=True)

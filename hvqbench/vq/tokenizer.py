@@ -12,7 +12,6 @@ the way out. Each level of the autoencoder halves the resolution, and a tokenize
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from hvqbench.errors import HvqbenchError
 from hvqbench.vq.base import BaseTokenizer, grid_specs
 from hvqbench.vq.blocks import ChannelNorm, ResidualBlock
-from hvqbench.vq.weights import load_weights, save_weights
+from hvqbench.vq.weights import load_weights, save_weights, sha256
 
 TOKENIZER_FILE = "tokenizer.safetensors"
 
@@ -205,11 +204,3 @@ def load_autoencoder(path: Path) -> Autoencoder:
     autoencoder = Autoencoder(AutoencoderConfig.parse(json.loads(metadata["autoencoder"])))
     autoencoder.load_state_dict({name: t.float() for name, t in tensors.items()})
     return autoencoder.eval()
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise HvqbenchError(f"cannot read weights {path}: {error}; fetch or train them again") from None

@@ -14,7 +14,7 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.vq.base import BaseTokenizer, grid_specs
 from hvqbench.vq.distance import coding_scale
 from hvqbench.vq.hub import Source, first_line
-from hvqbench.vq.tokenizer import sha256
+from hvqbench.vq.weights import sha256
 
 MAX_DIM = 256
 """Up to here the coder's logits are exact sums, whatever the entries within ±8 are (:mod:`hvqbench.vq.exact`)."""

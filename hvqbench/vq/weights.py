@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     with atomic_path(path) as temporary:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, dict(metadata))
         temporary.chmod(0o644)  # safetensors writes files for their owner only
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise HvqbenchError(f"cannot read weights {path}: {error}; fetch or train them again") from None
 
 
 def load_weights(path: Path, *keys: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hvqbench.vq.base import BaseTokenizer, entries
 from hvqbench.vq.models.hyperprior import Hyperprior, HyperpriorConfig
+from hvqbench.vq.pee import RateMode
 from hvqbench.vq.weights import load_weights, save_weights
 
 QUICK = ("z_mean", "z_log_scale", "bias")
@@ -73,21 +74,31 @@ class Hyperpriors(nn.Module):
         networks, quick = ([p for name, p in named if (name in QUICK) == chosen] for chosen in (False, True))
         return [{"params": networks, "factor": 1.0}, {"params": quick, "factor": 5.0, "weight_decay": 0.0}]
 
-    def bits(self, maps: Sequence[Tensor], codebooks: Sequence[Tensor], share: float = 1.0) -> dict[str, Any]:
+    def bits(
+        self,
+        maps: Sequence[Tensor],
+        codebooks: Sequence[Tensor],
+        share: float = 1.0,
+        targets: Sequence[Tensor] = (),
+        mode: RateMode = "hard",
+    ) -> dict[str, Any]:
         """Code length of *maps* (B×h×w of the first grids): ``z`` in all, and ``indices``, bits of each for each grid.
 
-        Of a random *share* of each grid's positions only, where it is below 1.
+        Of a random *share* of each grid's positions only, where it is below 1. With *targets*, what the first grid of
+        each resolution quantises (B×D×h×w), the gradient reaches those as *mode* says
+        (:func:`hvqbench.vq.pee.code_length`).
         """
         z = torch.zeros((), device=maps[0].device)
         given: Tensor | None = None
         bits: list[Tensor] = []
-        for part, (own, books) in zip(self, self._split(maps, codebooks), strict=True):
+        for number, (part, (own, books)) in enumerate(zip(self, self._split(maps, codebooks), strict=True)):
             if not own:
                 break
+            target = targets[number] if targets else None
             indices, stack = torch.stack(list(own), 1), torch.stack(list(books)).detach()
             seen = upsampled(given, indices.shape[-2:]) if part.config.given and given is not None else None
             kept = _some(indices[:, 0].numel(), share, z.device)
-            of_indices, of_z = part(None, indices, stack, kept=kept, given=seen)
+            of_indices, of_z = part(target, indices, stack, mode, kept=kept, given=seen)
             z, bits = z + of_z, [*bits, *of_indices]
             embedding = torch.stack([entries(*pair) for pair in zip(own, stack, strict=False)]).sum(0)
             given = embedding if given is None else torch.cat([upsampled(given, indices.shape[-2:]), embedding], 1)
