@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.training.binding import bind_index_models
 from hvqbench.training.descent import Grids, draw_present
 from hvqbench.training.painter import train_painter
 from hvqbench.training.photos import Photos
@@ -17,6 +19,7 @@ from hvqbench.training.rate import Rate
 from hvqbench.vq.bottleneck import BottleneckConfig
 from hvqbench.vq.distance import nearest
 from hvqbench.vq.models.pyramid import Hyperpriors
+from hvqbench.vq.models.static import save_counts
 from hvqbench.vq.painted import Descent, PainterTokenizer
 
 SHAPES = {"single": (16,), "residual": (16, 16, 16), "fine": (8,), "pyramid": (32, 16, 8)}
@@ -264,6 +267,35 @@ def test_hyperprior_of_the_loss_belongs_to_the_exported_tokenizer(photos: Path, 
     hyperpriors, _, digest = Hyperpriors.load(path.with_name("hyperprior.safetensors"))
     assert digest == PainterTokenizer.load(path).digest
     assert [config.codewords for config in hyperpriors.configs] == [12] * 3
+
+
+@pytest.mark.parametrize("grids", ["[32, 16, 8]", "[16, 16]"])
+def test_decoder_alone_learns_on_under_finished_index_models(grids: str, photos: Path, tmp_path: Path) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text(TRAINING.replace("[32, 16, 8]", grids).replace("latent_steps = 12", "latent_steps = 70"))
+    path = train_painter(config, [photos], tmp_path / "first", steps=72)
+    (tmp_path / "second.toml").write_text('start = "first/tokenizer.safetensors"\nlearn = "decoder"\n' + TRAINING)
+    again = {
+        "latent_steps": 0,
+        "steps": 3,
+        "learn_encoder_from": 0,
+        "bottleneck": tomllib.loads(config.read_text())["bottleneck"],
+    }
+    after = train_painter(tmp_path / "second.toml", [photos], tmp_path / "second", **again)
+    old, new = PainterTokenizer.load(path), PainterTokenizer.load(after)
+    same = {name for name, tensor in old.state_dict().items() if torch.equal(tensor, new.state_dict()[name])}
+    assert {name for name in old.state_dict() if not name.startswith(old.painting)} <= same
+    assert "decoder.0.weight" not in same
+    assert f"bottleneck.merge.{old.config.grids[-1]}.weight" not in same
+    image = torch.rand(1, 3, 96, 64) * 2 - 1
+    with torch.no_grad():
+        maps = [each.quantize(each.encode(image)) for each in (old, new)]
+    assert all(torch.equal(*pair) for pair in zip(*maps, strict=True))
+    counts = tmp_path / "frequencies.safetensors"
+    save_counts(counts, [torch.ones(12, dtype=torch.int64)] * len(old.grids), old.digest)
+    assert bind_index_models([counts], after.parent, path.parent) == [counts]
+    with pytest.raises(HvqbenchError, match="needs start"):
+        train_painter(config, [photos], tmp_path / "third", learn="decoder")
 
 
 def test_held_out_photos_are_not_drawn(photos: Path) -> None:

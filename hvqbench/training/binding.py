@@ -8,23 +8,20 @@ from pathlib import Path
 import torch
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.vq.tokenizer import TOKENIZER_FILE, Tokenizer
+from hvqbench.vq.loading import load_tokenizer
 from hvqbench.vq.weights import load_weights, save_weights
-
-DECODER = ("leave.", "autoencoder.up.")
-"""Names of the tensors on which no index depends."""
 
 
 def bind_index_models(files: Iterable[Path], tokenizer: Path, before: Path) -> list[Path]:
     """Bind hyperpriors and frequencies, made for the tokenizer in the folder *before*, to the one in *tokenizer*.
 
-    The two must give the same indices, that is, differ in their decoders only. A file that is bound to the new one is
-    left as it is. Returns the files that were written.
+    The two must give the same indices, that is, differ in what only paints (``painting``). A file that is bound to the
+    new one is left as it is. Returns the files that were written.
     """
-    old, new = (Tokenizer.load(folder / TOKENIZER_FILE) for folder in (before, tokenizer))
+    old, new = (load_tokenizer(str(folder.resolve()), Path()) for folder in (before, tokenizer))
     theirs, own = old.state_dict(), new.state_dict()
     for name in sorted(theirs.keys() | own.keys()):
-        if name.startswith(DECODER):
+        if name.startswith(new.painting):
             continue
         if name not in theirs or name not in own or not torch.equal(theirs[name], own[name]):
             raise HvqbenchError(

@@ -10,12 +10,13 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hvqbench.errors import HvqbenchError
 from hvqbench.training import processes
 from hvqbench.training.descent import Grids, draw_present, smooth_l1
 from hvqbench.training.held_out import judge_prefixes
@@ -43,7 +44,8 @@ class PainterTraining:
     The first ``latent_steps`` train the bottleneck on ``latent_batch`` of ``cached`` latents of ``latent_crop`` pixels
     a step; codebooks begin at step ``codebook_from``, each 30 steps after the one before. The steps after that, up to
     ``steps``, see ``batch`` crops of ``crop`` pixels. Learning rates warm up over 100 steps, and fall to a tenth over
-    the steps from ``cool_from`` on. The painter's encoder learns from step ``learn_encoder_from`` on.
+    the steps from ``cool_from`` on. The painter's encoder learns from step ``learn_encoder_from`` on. With ``learn =
+    "decoder"`` only that learns on which no index depends, so that index models stay good (``hvqbench train bind``).
 
     ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms; ``commitment`` and ``latent``
     are weights of the errors of the targets and of the painter's latent, ``adversarial`` is the PatchGAN's from step
@@ -69,6 +71,7 @@ class PainterTraining:
     latent_learning_rate: float = 8e-4
     painter_learning_rate: float = 1e-4
     learn_encoder_from: int = 1_000_000
+    learn: Literal["all", "decoder"] = "all"
     cool_from: int = 15000
     seed: int = 0
     l1: float = 1.0
@@ -96,6 +99,10 @@ class PainterTraining:
 def train_painter(config: Path, data: list[Path], out: Path, device: str = "cpu", **overrides: Any) -> Path:
     """Train, or continue to train, the tokenizer of *config* on the photos of *data*; returns the weights' path."""
     settings = read_config(PainterTraining, config, overrides)
+    if settings.learn == "decoder" and (not settings.start or settings.latent_steps or settings.rate):
+        raise HvqbenchError(
+            f'{config}: learn = "decoder" needs start, the tokenizer to go on from, latent_steps = 0 and rate = 0'
+        )
     device = processes.join(device)
     photos = Photos(data, max(settings.crop, settings.latent_crop), HELD_OUT)
     if device.startswith("cuda"):
@@ -119,8 +126,12 @@ class _Trainer:
         self.average = Average(self.tokenizer, settings.average)
         terms = [dict(term) for term in settings.perceptual]
         self.perceptual = [(term.pop("weight"), PerceptualLoss(**term).to(device)) for term in terms]
-        painter = [*self.tokenizer.encoder.parameters(), *self.tokenizer.decoder.parameters()]
-        groups = [{"params": list(self.tokenizer.bottleneck.parameters())}, {"params": painter}]
+        if settings.learn == "decoder":
+            for name, parameter in self.tokenizer.named_parameters():
+                parameter.requires_grad_(name.startswith(self.tokenizer.painting))
+        learning = [(name, p) for name, p in self.tokenizer.named_parameters() if p.requires_grad]
+        bottleneck = [p for name, p in learning if name.startswith("bottleneck.")]
+        groups = [{"params": bottleneck}, {"params": [p for name, p in learning if not name.startswith("bottleneck.")]}]
         self.optimizer = torch.optim.AdamW(groups, settings.learning_rate, (0.9, 0.95), weight_decay=0.01)
         self.judge = PatchDiscriminator().to(device)
         self.judge_optimizer = torch.optim.AdamW(self.judge.parameters(), 1e-4, (0.5, 0.9))
@@ -264,7 +275,7 @@ class _Trainer:
         with torch.set_grad_enabled(step >= settings.learn_encoder_from):
             latent = self.tokenizer.encode(image)
         present = [mask.to(self.device) for mask in self._present(settings.batch, settings.crop)]
-        part = self.grids.quantize(latent, present, revive)
+        part = self.grids.quantize(latent, present, revive, learn=settings.learn == "all")
         output = self.tokenizer.decoder(part.latent).float()
         losses = {
             "l1": settings.l1 * (output - image).abs().mean(),

@@ -43,6 +43,9 @@ class BaseTokenizer(nn.Module, ABC):
     continuous: bool = True
     """Whether features lie between the codewords, so that another than the nearest can be chosen for its bits."""
 
+    painting: tuple[str, ...] = ()
+    """How the names of those tensors begin on which no index depends: they may learn on under finished index models."""
+
     @property
     def reach(self) -> int | None:
         """How many positions of the coarsest grid around its own anything depends on; None for all of them."""

@@ -35,6 +35,9 @@ class PainterTokenizer(BaseTokenizer):
         self.encoder, self.bottleneck, self.decoder = PainterEncoder(), Bottleneck(config), PainterDecoder()
         self.register_buffer("codebooks", torch.zeros(len(config.grids), config.codewords, config.dim))
         self.grids, self.factor = grid_specs(config.grids), config.grids[0]
+        # What the coarser levels leave is seen by the targets of the finer ones.
+        finest = config.levels[-1][0]
+        self.painting = (f"bottleneck.merge.{finest}.", f"bottleneck.leave.{finest}.", "decoder.")
 
     @property
     def reach(self) -> int:

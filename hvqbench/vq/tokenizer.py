@@ -129,6 +129,7 @@ class Tokenizer(BaseTokenizer):
     """An autoencoder, the way in to the latent, codebooks, and the way out; ``digest`` is its own file's sha256."""
 
     codebooks: Tensor
+    painting = ("leave.", "autoencoder.up.")
 
     def __init__(self, config: TokenizerConfig, autoencoder: Autoencoder) -> None:
         super().__init__()

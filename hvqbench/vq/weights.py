@@ -61,7 +61,9 @@ def eight_bit(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     packed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if tensor.dim() == 4:
-            scale = tensor.float().abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
+            mantissa, exponent = torch.frexp(tensor.float().abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127)
+            # On few digits, so that what was rounded once stays as it is when it is packed again.
+            scale = torch.ldexp((mantissa * 2**12).ceil() / 2**12, exponent)
             packed[name], packed[name + SCALE] = (tensor / scale).round().to(torch.int8), scale
         else:
             packed[name] = tensor.half()
