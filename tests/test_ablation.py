@@ -16,8 +16,7 @@ from hvqbench.data import load_dataset
 from hvqbench.errors import HvqbenchError
 from hvqbench.training import ablation, crops, evaluation, index_model
 from hvqbench.training.ablation import ablate
-from hvqbench.training.index_model import IndexModelTraining
-from hvqbench.training.loop import read_config
+from hvqbench.training.index_model import read_training
 from hvqbench.training.photos import Photos, to_tensor
 from hvqbench.training.tokenizer import train_tokenizer
 from hvqbench.training.variants import SPECIFICATION_KEYS, VARIANT_KEYS, read_specification
@@ -365,7 +364,7 @@ def test_the_shipped_specification_builds_on_what_there_is() -> None:
     for variant in spec.variants:
         if variant.tokenizer is None and not variant.after:
             base, overrides = variant.index_training()
-            name = read_config(IndexModelTraining, base, overrides).tokenizer
+            name = read_training(base, overrides).tokenizer
             assert (base.parent / name).resolve().parent == ROOT / "codecs" / "tokenizers"
 
 

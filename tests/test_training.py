@@ -14,7 +14,8 @@ import torch
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.training.binding import bind_index_models
-from hvqbench.training.index_model import IndexModelTraining, _curriculum, train_index_model
+from hvqbench.training.hyperprior import HyperpriorTraining
+from hvqbench.training.index_model import read_training, train_index_model
 from hvqbench.training.loop import Average, Run, cosine, read_config
 from hvqbench.training.photos import Photos
 from hvqbench.training.quantizer import CodebookTrainer
@@ -263,15 +264,15 @@ def test_hyperprior_starts_near_the_static_code_at_every_stage() -> None:
 
 
 def test_stages_join_one_by_one_and_begin_with_what_is_learned() -> None:
-    settings = IndexModelTraining("tokenizer", steps=100, z_free=0.4)
+    settings = HyperpriorTraining("tokenizer", steps=100, z_free=0.4)
     four = Hyperpriors([HyperpriorConfig(dim=4, codewords=16, stages=4, width=8, z_channels=2)])
-    course = [_curriculum(settings, step, four) for step in range(-1, 100)]
+    course = [settings.curriculum(step, four, 4) for step in range(-1, 100)]
     assert course[0] == (0, 1)
     assert [stages for _, stages in course].index(2) == 10
     assert {stages for _, stages in course} == {1, 2, 3, 4}
     assert [price for price, _ in course] == sorted(price for price, _ in course)
     assert set(course[40:]) == {(1, 4)}
-    assert _curriculum(replace(settings, start="hyperprior.safetensors"), 0, four) == (1, 4)
+    assert replace(settings, start="hyperprior.safetensors").curriculum(0, four, 4) == (1, 4)
 
     model = Hyperprior(HyperpriorConfig(dim=4, codewords=16, stages=3, width=8, z_channels=2))
     z = torch.randn(1, 2, 2, 2)
@@ -281,6 +282,21 @@ def test_stages_join_one_by_one_and_begin_with_what_is_learned() -> None:
     assert torch.equal(after[:, 8:16], before[:, :8])
     assert not torch.equal(after[:, 8:16], before[:, 8:16])
     assert torch.equal(after[:, 16:], before[:, 16:])
+
+
+def test_a_train_toml_is_read_as_its_model_says(tmp_path: Path) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text('tokenizer = "t"\n')
+    assert type(read_training(config)) is HyperpriorTraining
+    with pytest.raises(HvqbenchError, match=r"train.toml: unknown key 'layers': known are tokenizer, model, .*z_free"):
+        read_training(config, {"layers": 2})
+    assert read_training(config, {"layers": 2, "model": "transformer"}).layers == 2
+    own = "hvqbench.training.transformer:TransformerTraining"
+    assert read_training(config, {"model": own}).file == "transformer.safetensors"
+    with pytest.raises(HvqbenchError, match="model = 'transfomer': did you mean 'transformer'"):
+        read_training(config, {"model": "transfomer"})
+    with pytest.raises(HvqbenchError, match=r"is no subclass of .*IndexModelTraining; correct model"):
+        read_training(config, {"model": "pathlib:Path"})
 
 
 def test_context_starts_without_effect_and_sees_only_what_is_decoded() -> None:

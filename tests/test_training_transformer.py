@@ -13,14 +13,16 @@ import torch
 from hvqbench.adapters.vq import VQCodec
 from hvqbench.catalog import load_codec
 from hvqbench.errors import HvqbenchError
-from hvqbench.training import train_transformer
+from hvqbench.training import train_index_model
+from hvqbench.training.index_model import fit
 from hvqbench.training.loop import Run
-from hvqbench.training.transformer import TransformerTraining, fit, integer_cost
+from hvqbench.training.transformer import TransformerTraining, integer_cost
 from hvqbench.vq.inspect import grid_counts
-from hvqbench.vq.layout import GridSpec
+from hvqbench.vq.layout import ABSENT, GridSpec, Where
 from hvqbench.vq.models.transformer import Transformer, TransformerConfig
 
 SMALL = (
+    'model = "transformer"\n'
     "width = 32\nlayers = 1\nheads = 2\nhidden = 64\nwindow = 64\nslices = [16, 4, 4]\nbatch = 4\ncrop = 64\ncrops = 40"
 )
 
@@ -47,13 +49,36 @@ def test_bits_fall_far_below_static_where_slices_tell(tmp_path: Path) -> None:
     fit(settings, run, model, [maps], counts, [codebook], "cpu")
     *_, last = run.history()
     assert last["held_out_static"] == pytest.approx(3, abs=0.02)
-    assert last["held_out"] < 1.6  # a quarter of the positions cost 3 bits, the rest what their noise costs
+    assert last["held_out_indices"] < 1.6  # a quarter of the positions cost 3 bits, the rest what their noise costs
     first, *others = json.loads((tmp_path / "slices.jsonl").read_text().splitlines()[-1])["bits"]
     assert first == pytest.approx(3, abs=0.05)
     assert others[0] < 1  # told by the residual path
     model.eval().save(tmp_path / "t.safetensors", "toy")
     stored, _ = Transformer.load(tmp_path / "t.safetensors")
     assert abs(integer_cost(stored, toy, [maps[:40]])) < 0.005  # type: ignore[arg-type]
+
+
+def test_absent_positions_cost_nothing_and_count_for_nothing(tmp_path: Path) -> None:
+    """A mask of a bit for each 2x2 positions, and symbols of three bits where it is 1."""
+    torch.manual_seed(0)
+    mask = torch.randint(0, 2, (200, 4, 4))
+    there = mask.repeat_interleave(2, 1).repeat_interleave(2, 2) == 1
+    maps = [mask, torch.where(there, torch.randint(0, 8, there.shape), ABSENT)]
+    codebooks = [torch.zeros(2, 0), torch.randn(8, 4)]
+    grids = (GridSpec("mask", 32), GridSpec("f16", 16, Where("mask", (1,))))
+    toy = SimpleNamespace(grids=grids, codebooks=codebooks, factor=32)
+    settings = TransformerTraining("toy", steps=20, warmup=10, log_every=20)
+    model = Transformer(TransformerConfig.of(toy, (4, 4), window=128, width=32, layers=1, heads=2, hidden=64))  # type: ignore[arg-type]
+    counts = grid_counts(maps, [2, 8])
+    model.start(counts, codebooks)
+    run = Run(tmp_path, settings.steps)
+    fit(settings, run, model, maps, counts, codebooks, "cpu")
+    (last,) = run.history()
+    masks, symbols = maps[0][-10:].numel(), int(there[-10:].sum())
+    expected = (masks + 3 * symbols) / (masks + symbols)  # all is noise: no model does better
+    for name in ("bits_per_index", "held_out_indices", "held_out_static"):
+        assert last[name] == pytest.approx(expected, rel=0.02), name
+    assert last["held_out_saving_percent"] == pytest.approx(0, abs=2)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +89,8 @@ def codec(photos: Path, vq_catalog: Path, tmp_path_factory: pytest.TempPathFacto
     (folder / "train.toml").write_text(f'tokenizer = "{tokenizer}"\nsteps = 30\nlog_every = 15\n{SMALL}\n')
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HVQBENCH_DATA", raising=False)
-        train_transformer(folder / "train.toml", photos, folder, steps=15)
-        train_transformer(folder / "train.toml", photos, folder)
+        train_index_model(folder / "train.toml", photos, folder, steps=15)
+        train_index_model(folder / "train.toml", photos, folder)
     (folder / "codec.toml").write_text(
         'adapter = "vq"\nsummary = "test"\npoints = [0, 0.1]\npoint_name = "L"\n[options]\n'
         f'index_model = "transformer"\ntokenizer = "{tokenizer}"\nweights = "transformer.safetensors"\n'
@@ -110,4 +135,4 @@ def test_a_start_of_another_shape_is_refused(codec: VQCodec, photos: Path, tmp_p
     )
     (tmp_path / "train.toml").write_text(text)
     with pytest.raises(HvqbenchError, match="is no start for this transformer"):
-        train_transformer(tmp_path / "train.toml", photos, tmp_path)
+        train_index_model(tmp_path / "train.toml", photos, tmp_path)

@@ -51,27 +51,11 @@ def train_index_model(
     override: SetOption = None,
     device: Device = "cpu",
 ) -> None:
-    """Train an index model on a tokenizer's indices. Run it again to resume."""
+    """Train an index model, hyperprior or transformer, on a tokenizer's indices. Run it again to resume."""
     from hvqbench import training
 
     values = _overrides(override) | given(steps=steps)
     _print(training.train_index_model(config, data, _run_folder(config, out), device, **values))
-
-
-@train_app.command("transformer")
-def train_transformer(
-    config: ConfigOption,
-    data: DataOption,
-    out: OutOption = None,
-    steps: StepsOption = None,
-    override: SetOption = None,
-    device: Device = "cpu",
-) -> None:
-    """Train a transformer on a tokenizer's indices. Run it again to resume."""
-    from hvqbench import training
-
-    values = _overrides(override) | given(steps=steps)
-    _print(training.train_transformer(config, data, _run_folder(config, out), device, **values))
 
 
 @train_app.command("bind")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,12 @@ from hvqbench.training import processes
 from hvqbench.training.ablation_table import DECIMALS, INTRODUCTION, TITLES
 from hvqbench.training.evaluation import QUALITY, ideal_bits, reconstruction
 from hvqbench.training.family import AUTOENCODER_FILE
-from hvqbench.training.index_model import IndexModelTraining, train_index_model
+from hvqbench.training.index_model import read_training, train_index_model
 from hvqbench.training.loop import Run, read_config
 from hvqbench.training.tokenizer import TokenizerTraining, train_tokenizer
 from hvqbench.training.variants import Variant, read_specification
 from hvqbench.vq.hub import PREFIX
 from hvqbench.vq.loading import TOKENIZER_FILE, load_tokenizer, tokenizer_files
-from hvqbench.vq.models.pyramid import Hyperpriors
 from hvqbench.vq.models.static import load_counts
 from hvqbench.vq.weights import sha256
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CACHE = "indices"
 """The folder of the crops' indices, while an ablation runs."""
-HYPERPRIOR, FREQUENCIES = "hyperprior.safetensors", "frequencies.safetensors"
+FREQUENCIES = "frequencies.safetensors"
 
 
 def ablate(
@@ -95,9 +95,12 @@ class _Job:
         variant = self.variant
         if variant.tokenizer is not None:
             tokenizer = self._train_tokenizer()
-        start = str(self.out / variant.after / HYPERPRIOR) if variant.after else ""
-        config, overrides = variant.index_training(tokenizer=tokenizer, start=start)
-        settings = read_config(IndexModelTraining, config, overrides)
+        config, overrides = variant.index_training(tokenizer=tokenizer)
+        settings = read_training(config, overrides)
+        if variant.after:
+            overrides["start"] = str(self.out / variant.after / settings.file)
+            settings = replace(settings, start=overrides["start"])
+        self.settings = settings
         name = str(settings.tokenizer)
         inputs = tokenizer_files(name, config.parent) + ([config.parent / settings.start] if settings.start else [])
         self._claim("index_model", settings, inputs)
@@ -144,7 +147,7 @@ class _Job:
         return {"variant": self.variant.name, "changes": self.variant.changes, **self.record["measures"]}
 
     def _measure(self, images: Dataset) -> dict[str, Any]:
-        model, _, _ = Hyperpriors.load(self.folder / HYPERPRIOR)
+        model = self.settings.load(self.folder / self.settings.file)
         codes = load_tokenizer(self.tokenizer, self.folder)
         counts = [row - 1 for row in load_counts(self.folder / FREQUENCIES, codes)]
         bits = ideal_bits(codes, model, counts, images.images)
@@ -156,7 +159,7 @@ class _Job:
             "seed": index_model["seed"],
             "steps": index_model["steps"],
             "minutes": (_seconds(self.folder) + _seconds(self.folder / "tokenizer")) / 60,
-            "parameters": _parameters(model),
+            "parameters": self.settings.parameters(model),
             "fixed_bits": bits.fixed,
             "static_bits": bits.static,
             "index_bits": bits.indices,
@@ -181,15 +184,6 @@ def _seconds(folder: Path) -> float:
     run = Run(folder, 0)
     run.restore()
     return run.seconds
-
-
-def _parameters(model: Hyperpriors) -> int:
-    """Numbers that hyperpriors learned: a free head replaces the anchors' parameters and their bias."""
-    total = 0
-    for part in model:
-        idle = ("head.", "bias", "context.") if part.config.head == "free" else ()
-        total += sum(p.numel() for name, p in part.named_parameters() if p.requires_grad and not name.startswith(idle))
-    return total
 
 
 def _write(rows: list[dict[str, Any]], out: Path, specification: Path, data: Path, images: Dataset) -> Path:

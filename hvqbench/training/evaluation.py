@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hvqbench.training.photos import to_tensor
 from hvqbench.vq.inspect import grid_counts, nearest_indices
+from hvqbench.vq.layout import ABSENT
 from hvqbench.vq.models.static import static_bits
 
 if TYPE_CHECKING:
@@ -55,6 +56,16 @@ class IdealBits:
         return 100 * (1 - (self.indices + self.z) / self.fixed)
 
 
+def present(maps: Sequence[Tensor]) -> list[int]:
+    """How many symbols each of *maps* has."""
+    return [int((symbols != ABSENT).sum()) for symbols in maps]
+
+
+def fixed_bits(maps: Sequence[Tensor], codebooks: Sequence[Tensor]) -> float:
+    """Bits of all symbols of *maps* at fixed length."""
+    return sum(count * math.log2(len(book)) for count, book in zip(present(maps), codebooks, strict=True))
+
+
 @torch.inference_mode()
 def ideal_bits(
     tokenizer: BaseTokenizer, model: Predictor, counts: Sequence[Tensor], images: Sequence[ImageFile]
@@ -65,7 +76,7 @@ def ideal_bits(
     for file in images:
         _, maps = nearest_indices(tokenizer, to_tensor(file.read()[None]))
         bits = model.bits(maps, list(tokenizer.codebooks))
-        fixed = sum(part.numel() * math.log2(len(book)) for part, book in zip(maps, tokenizer.codebooks, strict=True))
+        fixed = fixed_bits(maps, list(tokenizer.codebooks))
         static, own = (sum(float(c.sum()) for c in costs) for costs in (static_bits(counts, maps), bits["indices"]))
         rows.append([fixed, static, own, float(bits["z"])])
     return IdealBits(*np.mean(rows, 0).tolist())

@@ -2,8 +2,8 @@
 
 A TOML file. Its tables ``[tokenizer]`` and ``[index_model]`` hold what all variants share: ``base``, a ``train.toml``,
 and keys that override it. Each ``[[variant]]`` has a ``name`` and tables of the same two names, whose keys override
-those in turn. A variant with a table ``tokenizer`` trains that first and a hyperprior on it; the others train a
-hyperprior on the tokenizer that their base names. Paths are relative to the file. ``docs/ablations.md`` has the keys.
+those in turn. A variant with a table ``tokenizer`` trains that first and an index model on it; the others train one
+on the tokenizer that their base names. Paths are relative to the file. ``docs/ablations.md`` has the keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from hvqbench.catalog import read_toml
 from hvqbench.errors import HvqbenchError
-from hvqbench.training.index_model import IndexModelTraining
+from hvqbench.training.index_model import read_training
 from hvqbench.training.loop import read_config
 from hvqbench.training.tokenizer import TokenizerTraining
 from hvqbench.vq.hub import PREFIX
@@ -37,7 +37,7 @@ class Variant:
     index_model, tokenizer
         ``base`` and the keys that override it, paths made absolute; *tokenizer* is None where none is trained.
     after
-        The name of an earlier variant, on whose tokenizer and from whose hyperprior this one goes on.
+        The name of an earlier variant, on whose tokenizer and from whose weights this one goes on.
     changes
         The keys of its own, as text.
     """
@@ -49,7 +49,7 @@ class Variant:
     changes: str
 
     def index_training(self, **given: str) -> tuple[Path, dict[str, Any]]:
-        """The hyperprior's ``train.toml`` and what overrides it: the keys *given* (that are not empty) above all."""
+        """The index model's ``train.toml`` and what overrides it: the keys *given* (that are not empty) above all."""
         overrides = {**self.index_model, **{key: value for key, value in given.items() if value}}
         return Path(overrides.pop("base")), overrides
 
@@ -108,7 +108,7 @@ def _check(path: Path, variant: Variant, earlier: Mapping[str, Variant]) -> None
             raise HvqbenchError(f"{path}: the {kind} of {name!r} has no base; name a train.toml there or in [{kind}]")
     if variant.tokenizer is not None:
         read_config(TokenizerTraining, *variant.tokenizer_training())
-    read_config(IndexModelTraining, *variant.index_training(tokenizer="trained before"))
+    read_training(*variant.index_training(tokenizer="trained before"))
 
 
 def _check_keys(path: Path, table: Mapping[str, Any], known: tuple[str, ...]) -> None:

@@ -69,10 +69,13 @@ class Hyperpriors(nn.Module):
         return min(stages, 1 + int(done * stages)) if len(self.parts) == 1 else stages
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What learns, in groups with a ``factor`` of the learning rate, for an optimizer."""
+        """What learns, in groups with a ``factor`` of the learning rate, the quick ones not clipped."""
         named = [(name, p) for part in self for name, p in part.named_parameters() if p.requires_grad]
         networks, quick = ([p for name, p in named if (name in QUICK) == chosen] for chosen in (False, True))
-        return [{"params": networks, "factor": 1.0}, {"params": quick, "factor": 5.0, "weight_decay": 0.0}]
+        return [
+            {"params": networks, "factor": 1.0},
+            {"params": quick, "factor": 5.0, "weight_decay": 0.0, "clip": False},
+        ]
 
     def bits(
         self,

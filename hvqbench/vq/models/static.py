@@ -12,7 +12,7 @@ from torch import Tensor
 from hvqbench.errors import HvqbenchError
 from hvqbench.vq import coders
 from hvqbench.vq.base import BaseTokenizer
-from hvqbench.vq.layout import Layout
+from hvqbench.vq.layout import ABSENT, Layout
 from hvqbench.vq.models.base import IndexModel, check_tokenizer
 from hvqbench.vq.walk import Step, Walk
 from hvqbench.vq.weights import load_weights, save_weights
@@ -87,9 +87,13 @@ def load_counts(path: Path, tokenizer: BaseTokenizer) -> list[Tensor]:
 
 
 def static_bits(counts: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
-    """Ideal bits of each index of *maps* under the relative frequencies of *counts* (K for each), raised by one."""
+    """Ideal bits of each index of *maps* under the relative frequencies of *counts* (K for each), raised by one.
+
+    Nothing is sent where a map is :data:`~hvqbench.vq.layout.ABSENT`: 0 bits.
+    """
     costs = []
     for row, symbols in zip(counts, maps, strict=False):
         shares = row.double() + 1
-        costs.append(-(shares / shares.sum()).log2().float()[symbols])
+        bits = -(shares / shares.sum()).log2().float()
+        costs.append(torch.where(symbols == ABSENT, 0.0, bits[symbols]))
     return costs
