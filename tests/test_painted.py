@@ -267,6 +267,12 @@ def test_hyperprior_of_the_loss_belongs_to_the_exported_tokenizer(photos: Path, 
     hyperpriors, _, digest = Hyperpriors.load(path.with_name("hyperprior.safetensors"))
     assert digest == PainterTokenizer.load(path).digest
     assert [config.codewords for config in hyperpriors.configs] == [12] * 3
+    # Another run goes on from it.
+    start = path.with_name("hyperprior.safetensors")
+    grids = Grids(PainterTokenizer.load(path), memory=25)
+    rate = Rate(grids, "cpu", start)
+    assert rate.started
+    assert torch.equal(rate.hyperpriors.state_dict()["parts.0.bias"], hyperpriors.state_dict()["parts.0.bias"])
 
 
 @pytest.mark.parametrize("grids", ["[32, 16, 8]", "[16, 16]"])

@@ -50,10 +50,11 @@ class PainterTraining:
     ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms; ``commitment`` and ``latent``
     are weights of the errors of the targets and of the painter's latent, ``adversarial`` is the PatchGAN's from step
     ``adversarial_from`` on. ``rate`` multiplies bits per pixel under hyperpriors that learn beside the tokenizer from
-    step ``rate_from`` on; its gradient reaches the encoder as ``rate_mode`` says, and over ``rate_ramp`` steps that
-    gradient and z's price rise from nothing to full. ``whole`` is how often all grids are sent. ``average`` is the
-    decay of the averaged weights. Every ``check_every`` steps held-out photos are judged. ``minutes`` ends a run before
-    its last step; the same command goes on.
+    step ``rate_from`` on, and go on from the file ``hyperprior`` where one is named: untaught, they only shrink the
+    latents. The gradient reaches the encoder as ``rate_mode`` says; over ``rate_ramp`` steps it and z's price rise from
+    nothing to full. ``whole`` is how often all grids are sent. ``average`` is the decay of the averaged weights. Every
+    ``check_every`` steps held-out photos are judged. ``minutes`` ends a run before its last step; the same command goes
+    on.
     """
 
     bottleneck: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class PainterTraining:
     adversarial_from: int = 1_000_000
     rate: float = 0.0
     rate_from: int = 0
+    hyperprior: str = ""
     rate_ramp: int = 500
     rate_mode: RateMode = "ste"
     memory: float = 25.0
@@ -135,7 +137,8 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(groups, settings.learning_rate, (0.9, 0.95), weight_decay=0.01)
         self.judge = PatchDiscriminator().to(device)
         self.judge_optimizer = torch.optim.AdamW(self.judge.parameters(), 1e-4, (0.5, 0.9))
-        self.rate = Rate(self.grids, device) if settings.rate > 0 else None
+        taught = base / settings.hyperprior if settings.hyperprior else None
+        self.rate = Rate(self.grids, device, taught) if settings.rate > 0 else None
         self.cache: Tensor | None = None
         if state:
             self._restore(state)

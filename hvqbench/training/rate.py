@@ -20,12 +20,14 @@ LEARNING_RATE = 1.5e-3
 class Rate:
     """The hyperpriors of *grids* in training."""
 
-    def __init__(self, grids: Grids, device: str) -> None:
+    def __init__(self, grids: Grids, device: str, start: Path | None = None) -> None:
+        """They go on from the file *start*, or begin near the static code when they are first asked."""
         self.grids = grids
-        self.hyperpriors = Hyperpriors.of(grids.tokenizer).to(device)
+        self.hyperpriors = Hyperpriors.of(grids.tokenizer) if start is None else Hyperpriors.load(start)[0].train()
+        self.hyperpriors.to(device)
         groups = self.hyperpriors.parameter_groups()
         self.optimizer = torch.optim.AdamW(groups, LEARNING_RATE, (0.9, 0.95), weight_decay=0.01)
-        self.started = False
+        self.started = start is not None
 
     def state(self) -> dict[str, Any]:
         parts = {"hyperpriors": self.hyperpriors.state_dict(), "optimizer": self.optimizer.state_dict()}
