@@ -69,7 +69,7 @@ def test_at_l_zero_all_index_models_send_the_same_indices(load: Callable[[str], 
 
 @pytest.mark.parametrize("name", [name for name in CODECS if not name.endswith("fixed")])
 def test_a_larger_l_costs_fewer_bits(load: Callable[[str], VQCodec], name: str) -> None:
-    encode = load(name).encoders(photo(256, 256))[""]
+    encode = load(name).encoder(photo(256, 256)).encode
     sizes = [len(encode(weight).data) for weight in (0, 0.02, 0.1, 1, 10)]
     assert all(later <= 1.02 * earlier for earlier, later in pairwise(sizes))
     assert sizes[-1] < sizes[0]
@@ -77,7 +77,7 @@ def test_a_larger_l_costs_fewer_bits(load: Callable[[str], VQCodec], name: str) 
 
 def test_one_image_at_many_points_is_what_each_point_alone_is(load: Callable[[str], VQCodec]) -> None:
     codec, image = load("rvq-context"), photo(80, 120)
-    encode = codec.encoders(image)[""]
+    encode = codec.encoder(image).encode
     for point in (0.1, 0, 0.02):
         assert encode(point) == codec.encode(image, point)
 
