@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from hvqbench.codec import Codec, CodecSpec
-from hvqbench.errors import HvqbenchError, closest, did_you_mean
-from hvqbench.protocol import Needs, Protocol, read_table
+from hvqbench.errors import HvqbenchError, did_you_mean
+from hvqbench.settings import read_settings
 from hvqbench.sources import import_file
 
 CATALOG_VARIABLE = "HVQBENCH_CATALOG"
@@ -37,11 +37,6 @@ ADAPTERS = {
     "published": "hvqbench.adapters.published:PublishedCodec",
 }
 """Short names of the adapters that ship with hvqbench; any other is ``package.module:Class`` or an ``adapter.py``."""
-
-CODEC_KEYS = frozenset(
-    {"adapter", "summary", "points", "point_name", "options", "tags", "reference", "protocol", "needs"}
-)
-"""The keys of a ``codec.toml``; ``docs/codecs.md`` explains them."""
 
 
 def content_folders(kind: str) -> list[Path]:
@@ -110,36 +105,10 @@ def load_spec(name: str) -> CodecSpec:
 
 def read_spec(path: Path) -> CodecSpec:
     """Parse one ``codec.toml``; its folder's name is the codec's id."""
-    content = read_toml(path)
-    for unknown in sorted(content.keys() - CODEC_KEYS):
-        hint = closest(unknown, CODEC_KEYS)
-        raise HvqbenchError(f"{path}: unknown key {unknown!r}: {hint}docs/codecs.md lists the keys of a codec.toml")
-    protocol = read_table(Protocol, content.get("protocol", {}), f"{path}: [protocol]")
-    needs = read_table(Needs, content.get("needs", {}), f"{path}: [needs]")
-    try:
-        points = tuple(float(p) for p in content["points"])
-        adapter = content.get("adapter", "")
-        if not adapter and not (path.parent / "adapter.py").is_file():
-            raise HvqbenchError(f"{path}: no 'adapter' is named and no adapter.py lies beside it; add one of the two")
-        return CodecSpec(
-            id=path.parent.name,
-            adapter=adapter,
-            summary=content["summary"],
-            points=points,
-            point_name=content["point_name"],
-            folder=path.parent.resolve(),
-            options=content.get("options", {}),
-            tags=tuple(content.get("tags", ())),
-            reference=content.get("reference", ""),
-            protocol=protocol,
-            needs=needs,
-        )
-    except KeyError as error:
-        raise HvqbenchError(
-            f"{path}: the key {error} is missing; docs/codecs.md lists the keys of a codec.toml"
-        ) from None
-    except (TypeError, ValueError):
-        raise HvqbenchError(f"{path}: 'points' must be a list of numbers, like points = [10, 30, 50]") from None
+    content = {"adapter": "", **read_toml(path)}
+    if not content["adapter"] and not (path.parent / "adapter.py").is_file():
+        raise HvqbenchError(f"{path}: no 'adapter' is named and no adapter.py lies beside it; add one of the two")
+    return read_settings(CodecSpec, content, str(path), id=path.parent.name, folder=path.parent.resolve())
 
 
 def read_toml(path: Path) -> dict[str, Any]:
