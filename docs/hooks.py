@@ -19,9 +19,22 @@ PAGES = {
 """Pages of the site that are files elsewhere in the checkout."""
 
 API = {
-    "Run and read": ("bench.run", "bench.read_results", "bench.score.score", "bench.timing.time_codecs"),
+    "Run and read": (
+        "bench.run",
+        "bench.request.Request",
+        "bench.read_results",
+        "bench.score.score",
+        "bench.timing.time_codecs",
+    ),
     "Codecs, data sets, metrics": (
-        *("catalog.load_codec", "codec.Codec", "codec.Bitstream", "codec.Stream", "codec.CodecSpec"),
+        *(
+            "catalog.load_codec",
+            "codec.Codec",
+            "codec.ImageEncoder",
+            "codec.Bitstream",
+            "codec.Stream",
+            "codec.CodecSpec",
+        ),
         *("data.load_dataset", "data.Dataset", "data.ImageFile", "metrics.load_metric", "metrics.base.Metric"),
         "metrics.base.MetricInfo",
     ),

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from hvqbench.codec import Codec, CodecSpec
-from hvqbench.errors import HvqbenchError, closest, did_you_mean
-from hvqbench.protocol import Needs, Protocol, read_table
-from hvqbench.sources import import_file
+from hvqbench.errors import HvqbenchError, did_you_mean
+from hvqbench.settings import read_settings
+from hvqbench.sources import import_file, module_name
 
 CATALOG_VARIABLE = "HVQBENCH_CATALOG"
 ADAPTERS = {
@@ -37,11 +40,6 @@ ADAPTERS = {
     "published": "hvqbench.adapters.published:PublishedCodec",
 }
 """Short names of the adapters that ship with hvqbench; any other is ``package.module:Class`` or an ``adapter.py``."""
-
-CODEC_KEYS = frozenset(
-    {"adapter", "summary", "points", "point_name", "options", "tags", "reference", "protocol", "needs"}
-)
-"""The keys of a ``codec.toml``; ``docs/codecs.md`` explains them."""
 
 
 def content_folders(kind: str) -> list[Path]:
@@ -87,7 +85,8 @@ def load_codec(name: str) -> Codec:
     Parameters
     ----------
     name
-        An id that ``hvqbench ls codecs`` shows, or the path of a ``codec.toml`` or of the folder that holds it.
+        An id that ``hvqbench ls codecs`` shows, the path of a ``codec.toml`` or of the folder that holds it, or what
+        :func:`source_of` gives for a class or an object.
     """
     return codec_of(load_spec(name))
 
@@ -97,8 +96,65 @@ def codec_of(spec: CodecSpec) -> Codec:
     return _adapter_class(spec)(spec)
 
 
+def source_of(codec: str | Codec | type[Codec]) -> str:
+    """What stands for *codec* in other processes, where :func:`load_codec` makes it anew.
+
+    A name stays; a class is ``package.module:Class``, an object its spec as JSON.
+
+    Raises
+    ------
+    HvqbenchError
+        The class cannot be imported by another process, or an object cannot be made of its spec alone.
+    """
+    if isinstance(codec, str):
+        return codec
+    kind = codec if isinstance(codec, type) else type(codec)
+    own = f"{kind.__module__}:{kind.__qualname__}"
+    if not issubclass(kind, Codec):
+        raise HvqbenchError(f"{own} is no subclass of hvqbench.codec.Codec; see docs/codecs.md")
+    if not isinstance(codec, Codec):
+        _check_importable(kind)
+        return own
+    spec = codec.spec
+    if spec.id in codec_files() and load_spec(spec.id) == spec and type(codec_of(spec)) is kind:
+        return spec.id
+    if kind.__module__ != module_name(spec.folder / "adapter.py"):
+        _check_importable(kind)
+        spec = replace(spec, adapter=own)
+    try:
+        kind(spec)
+    except TypeError as error:
+        raise HvqbenchError(f"{own} cannot be made of its spec alone ({error}); let it read spec.options") from None
+    return json.dumps(asdict(spec), default=str)
+
+
+def _check_importable(kind: type[Codec]) -> None:
+    if kind.__module__ == "__main__" or "<" in kind.__qualname__:
+        raise HvqbenchError(
+            f"the codec {kind.__qualname__} is defined where no other process can import it; move it into a module"
+        )
+
+
+def _spec_of_class(target: str) -> CodecSpec:
+    """The spec of the class *target*, whose attributes are called as the keys of a ``codec.toml``."""
+    kind = load_object(target)
+    if not (isinstance(kind, type) and issubclass(kind, Codec)):
+        raise HvqbenchError(f"{target} is no subclass of hvqbench.codec.Codec; see docs/codecs.md")
+    summary = (kind.__doc__ or "").strip().partition("\n")[0] if "__doc__" in vars(kind) else ""
+    values = {"adapter": target, "summary": summary or kind.__name__, "point_name": "point"}
+    keys = {field.name for field in fields(CodecSpec)} - {"id", "folder", "protocol", "needs"}
+    found = {key: getattr(kind, key) for key in keys if hasattr(kind, key)}
+    values |= {key: value for key, value in found.items() if not isinstance(value, property)}
+    folder = Path(sys.modules[kind.__module__].__file__ or "").resolve().parent
+    return read_settings(CodecSpec, values, f"class {target}", id=kind.__name__, folder=folder)
+
+
 def load_spec(name: str) -> CodecSpec:
-    """The parsed ``codec.toml`` of codec *name* (an id or a path)."""
+    """The parsed ``codec.toml`` of codec *name* (an id or a path), or what else :func:`source_of` gives."""
+    if name.startswith("{"):
+        return read_settings(CodecSpec, json.loads(name), "the spec of a codec")
+    if re.fullmatch(r"[\w.]+:[\w.]+", name) and not name.startswith("published:"):
+        return _spec_of_class(name)
     path = _as_toml_path(name)
     if path is None:
         files = codec_files()
@@ -110,36 +166,10 @@ def load_spec(name: str) -> CodecSpec:
 
 def read_spec(path: Path) -> CodecSpec:
     """Parse one ``codec.toml``; its folder's name is the codec's id."""
-    content = read_toml(path)
-    for unknown in sorted(content.keys() - CODEC_KEYS):
-        hint = closest(unknown, CODEC_KEYS)
-        raise HvqbenchError(f"{path}: unknown key {unknown!r}: {hint}docs/codecs.md lists the keys of a codec.toml")
-    protocol = read_table(Protocol, content.get("protocol", {}), f"{path}: [protocol]")
-    needs = read_table(Needs, content.get("needs", {}), f"{path}: [needs]")
-    try:
-        points = tuple(float(p) for p in content["points"])
-        adapter = content.get("adapter", "")
-        if not adapter and not (path.parent / "adapter.py").is_file():
-            raise HvqbenchError(f"{path}: no 'adapter' is named and no adapter.py lies beside it; add one of the two")
-        return CodecSpec(
-            id=path.parent.name,
-            adapter=adapter,
-            summary=content["summary"],
-            points=points,
-            point_name=content["point_name"],
-            folder=path.parent.resolve(),
-            options=content.get("options", {}),
-            tags=tuple(content.get("tags", ())),
-            reference=content.get("reference", ""),
-            protocol=protocol,
-            needs=needs,
-        )
-    except KeyError as error:
-        raise HvqbenchError(
-            f"{path}: the key {error} is missing; docs/codecs.md lists the keys of a codec.toml"
-        ) from None
-    except (TypeError, ValueError):
-        raise HvqbenchError(f"{path}: 'points' must be a list of numbers, like points = [10, 30, 50]") from None
+    content = {"adapter": "", **read_toml(path)}
+    if not content["adapter"] and not (path.parent / "adapter.py").is_file():
+        raise HvqbenchError(f"{path}: no 'adapter' is named and no adapter.py lies beside it; add one of the two")
+    return read_settings(CodecSpec, content, str(path), id=path.parent.name, folder=path.parent.resolve())
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -181,7 +211,7 @@ def _only_codec_in(path: Path) -> Any:
 
 
 def _as_toml_path(name: str) -> Path | None:
-    if os.sep not in name and not name.endswith(".toml"):
+    if name.startswith("{") or (os.sep not in name and not name.endswith(".toml")):
         return None
     path = Path(name)
     return path if path.suffix == ".toml" else path / "codec.toml"

@@ -72,6 +72,26 @@ class Bitstream:
 
 
 @dataclass(frozen=True)
+class ImageEncoder:
+    """One image, to be encoded at any number of points, which share what work they can.
+
+    Parameters
+    ----------
+    own
+        The bitstream at a point, as :meth:`Codec.encode` makes it.
+    variants
+        Other ways to a bitstream that the same decoder reads, by name: they reach rates that *own* jumps over.
+    """
+
+    own: Callable[[float], Bitstream]
+    variants: Mapping[str, Callable[[float], Bitstream]] = field(default_factory=dict)
+
+    def encode(self, point: float, variant: str = "") -> Bitstream:
+        """The bitstream at *point*, made by one of :attr:`variants` or, without a name, by the codec's own choice."""
+        return self.variants[variant](point) if variant else self.own(point)
+
+
+@dataclass(frozen=True)
 class CodecSpec:
     """A parsed ``codec.toml``: a codec's identity, ladder of operating points and options, as data."""
 
@@ -107,7 +127,7 @@ class Codec(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         """Every adapter's methods get what the contract says, or nothing: pixels in [0, 1] would be coded as black."""
         super().__init_subclass__(**options)
-        for name, check in (("encode", check_image), ("encoders", check_image), ("decode", _check_bytes)):
+        for name, check in (("encode", check_image), ("encoder", check_image), ("decode", _check_bytes)):
             if name in cls.__dict__:
                 setattr(cls, name, _checking(cls.__dict__[name], check))
 
@@ -155,12 +175,9 @@ class Codec(ABC):
     def encode(self, image: Image, point: float) -> Bitstream:
         """Compress *image* (uint8, H×W×3, any size from 1×1) at operating point *point*."""
 
-    def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
-        """:meth:`encode` of one image at many points, under the name ``""``; override it where points can share work.
-
-        After it may come other encoders of the same bitstreams, to reach rates that :meth:`encode` jumps over.
-        """
-        return {"": partial(self.encode, check_image(image))}
+    def encoder(self, image: Image) -> ImageEncoder:
+        """:meth:`encode` of one *image* at many points; override it where points can share work, or have variants."""
+        return ImageEncoder(partial(self.encode, check_image(image)))
 
     @abstractmethod
     def decode(self, data: bytes) -> Image:

@@ -48,7 +48,7 @@ class Match:
         ``ok``; ``missed``, for a rate that the codec jumps over: the nearest stream is there, and ``reason`` says how
         far off it is; ``failed``, with the reason, for a target out of reach, or an error; ``unavailable``.
     encoder
-        Which of :meth:`~hvqbench.codec.Codec.encoders` made the stream; empty for ``encode``.
+        Which variant of :class:`~hvqbench.codec.ImageEncoder` made the stream; empty for the codec's own choice.
     value
         What was to be met: bits per pixel, or the metric, of the written picture.
     stream, picture

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Literal
 
-from hvqbench.errors import HvqbenchError, closest
+from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +69,9 @@ class Protocol:
     note: str = ""
     """Anything else, in one line."""
 
+    def __post_init__(self) -> None:
+        _check_lines(self)
+
     @property
     def flags(self) -> tuple[str, ...]:
         """Keys of :data:`FLAGS`; none if the codec's rows are like for like."""
@@ -89,36 +92,14 @@ class Needs:
     install: str = ""
     """What to do, in one line."""
 
+    def __post_init__(self) -> None:
+        _check_lines(self)
 
-Table = TypeVar("Table", Protocol, Needs)
 
-
-def read_table(table: type[Table], values: Any, where: str) -> Table:
-    """The table *values* of a ``codec.toml`` as a :class:`Protocol` or :class:`Needs`.
-
-    Raises
-    ------
-    HvqbenchError
-        for an unknown key, a value of another type, or a ``rate`` that does not exist; *where* is named in it.
-
-    >>> read_table(Protocol, {"rate": "nominal"}, "codec.toml: [protocol]").rate
-    'nominal'
-    """
-    if not isinstance(values, Mapping):
-        raise HvqbenchError(f"{where} must be a table; docs/codecs.md lists its keys")
-    types = get_type_hints(table)
-    for key, value in values.items():
-        if key not in types:
-            raise HvqbenchError(f"{where}: unknown key {key!r}: {closest(key, types)}its keys are {', '.join(types)}")
-        if choices := get_args(types[key]):
-            if value not in choices:
-                raise HvqbenchError(f"{where}: {key} = {value!r}; set it to one of {', '.join(choices)}")
-        elif not isinstance(value, types[key]):
-            kind = "true or false" if types[key] is bool else "a string"
-            raise HvqbenchError(f"{where}: {key} = {value!r}; set it to {kind}")
-        elif isinstance(value, str) and "\n" in value:
-            raise HvqbenchError(f"{where}: {key} has more than one line; shorten it")
-    return table(**values)
+def _check_lines(table: Protocol | Needs) -> None:
+    for name, value in vars(table).items():
+        if isinstance(value, str) and "\n" in value:
+            raise HvqbenchError(f"{name} has more than one line; shorten it")
 
 
 def published_flags(protocol: str) -> str:

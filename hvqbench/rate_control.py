@@ -8,7 +8,7 @@ Rate and quality are step functions of the point and not quite monotone: indices
 whole words, a quantiser's decisions flip. So nothing is fitted. The search encodes, keeps all that it has seen, and
 looks between neighbours of which one meets the target and the other does not, until the target is met closely, or no
 point is left between any such two, or :data:`ENCODES` streams were made. A rate that the codec jumps over, as with a
-residual tokenizer where one stage more is sent, is looked for among the codec's other encoders.
+residual tokenizer where one stage more is sent, is looked for among the variants of its encoder.
 
 A codec is searched over its :attr:`Codec.point_range`: along a logarithm if its points are weights of the rate, as L is
 (:attr:`Codec.has_weight`), else evenly, and at integers only if its ladder has only integers.
@@ -149,7 +149,7 @@ class Found:
     encodes
         Streams that the search made.
     encoder
-        Which of :meth:`Codec.encoders` made it.
+        Which variant of :class:`~hvqbench.codec.ImageEncoder` made it; empty for the codec's own choice.
     """
 
     trial: Trial
@@ -177,15 +177,15 @@ def find_point(codec: Codec, image: Image, target: Target, watch: Callable[[Tria
         All points miss the target on the same side; the message says what can be reached. (A quality that all points
         exceed is no such case: the smallest stream has it.)
     """
-    encoders = codec.encoders(image)
+    encoder = codec.encoder(image)
     search = _Search(codec, image, target, watch)
-    found = search.run(encoders.pop(""))
-    for name, encode in encoders.items():
+    found = search.run(encoder.own)
+    for variant, encode in encoder.variants.items():
         if found.reached:
             break
         search.trials.clear()
         with suppress(UnreachableError):
-            other = replace(search.run(encode), encoder=name)
+            other = replace(search.run(encode), encoder=variant)
             found = min(found, other, key=lambda found: abs(found.trial.gap))
     return replace(found, encodes=search.encodes)
 

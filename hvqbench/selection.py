@@ -53,7 +53,7 @@ def parse_choices(texts: str | Iterable[str | Choice]) -> list[Choice]:
     return chosen
 
 
-def choose_codecs(texts: str | Iterable[str]) -> dict[str, list[Points]]:
+def choose_codecs(texts: str | Iterable[str | Choice]) -> dict[str, list[Points]]:
     """What can be run: each codec's source (for :func:`hvqbench.catalog.load_spec`), and the points of each mention."""
     chosen: dict[str, list[Points]] = {}
     for choice in parse_choices(texts):

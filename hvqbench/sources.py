@@ -28,7 +28,7 @@ def import_file(path: Path) -> ModuleType:
         known = sys.modules.get(name)
         if known is not None and Path(known.__file__ or "").resolve() != source:
             del sys.modules[name]
-    spec = importlib.util.spec_from_file_location(f"hvqbench_{path.stem}_{folder.name}", path)
+    spec = importlib.util.spec_from_file_location(module_name(path), path)
     if spec is None or spec.loader is None or not path.is_file():
         raise HvqbenchError(f"{path} is no Python file; correct the name")
     module = importlib.util.module_from_spec(spec)
@@ -39,6 +39,11 @@ def import_file(path: Path) -> ModuleType:
     finally:
         sys.path[:] = first
     return module
+
+
+def module_name(path: Path) -> str:
+    """What :func:`import_file` calls the module in the file *path*."""
+    return f"hvqbench_{path.stem}_{path.parent.resolve().name}"
 
 
 def local_sources(path: Path, root: Path | None = None) -> list[Path]:

@@ -83,7 +83,7 @@ def test_a_missing_catalog_folder_is_an_error(monkeypatch: pytest.MonkeyPatch, t
         ("summary =", ADAPTER, "is not valid TOML"),
         (TOML + "speed = 3\n", ADAPTER, "unknown key 'speed'"),
         (TOML.replace("summary", "tags"), ADAPTER, "the key 'summary' is missing"),
-        (TOML.replace("[1, 2.5]", '["low"]'), ADAPTER, "'points' must be a list of numbers"),
+        (TOML.replace("[1, 2.5]", '["low"]'), ADAPTER, "points = 'low': set it to a number"),
         (TOML, None, "no 'adapter' is named and no adapter.py lies beside it"),
         (TOML + 'adapter = "no_such_module:Codec"\n', None, "cannot load 'no_such_module:Codec'"),
         (TOML + 'adapter = "json:JSONDecoder"\n', None, "json:JSONDecoder is no subclass of hvqbench.codec.Codec"),

@@ -58,7 +58,7 @@ def test_every_entry_refuses_what_is_no_image(name: str) -> None:
         with pytest.raises(HvqbenchError, match=rf"^an image must .*{reason}"):
             codec.encode(image, codec.points[0])
         with pytest.raises(HvqbenchError, match=reason):
-            codec.encoders(image)
+            codec.encoder(image)
     with pytest.raises(HvqbenchError, match=reason):
         find_point(raw(), image, Target("bpp", 1.0))
     metric = hvqbench.load_metric("psnr")

@@ -23,7 +23,7 @@ TOML = 'summary = "shifted and zipped"\npoint_name = "bits"\npoints = [1, 3, 5, 
 GOOD = """
 import os, time, zlib
 import numpy as np
-from hvqbench.codec import Bitstream, Codec, Stream, image_digest
+from hvqbench.codec import Bitstream, Codec, ImageEncoder, Stream, image_digest
 from hvqbench.errors import BitstreamError, HvqbenchError
 
 class Good(Codec):
@@ -240,19 +240,24 @@ BROKEN: dict[str, tuple[str, str, tuple[Edit, ...]]] = {
     ),
     "flat ladder": ("ladder", r"both ends of the ladder give \d+ bytes", (encodes("shift = 2"),)),
     "other encoder": (
-        "encoders",
-        "encoder '' at bits 1 gives other bytes",
-        (has("encoders = lambda self, image: {'': lambda point: self.encode(image, 9 - point)}"),),
+        "encoder",
+        r"encoder\(\) at bits 1 gives other bytes",
+        (has("encoder = lambda self, image: ImageEncoder(lambda point: self.encode(image, 9 - point))"),),
     ),
     "no encoder": (
-        "encoders",
-        r"has \['a'\] and no encoder named ''",
-        (has("encoders = lambda self, image: {'a': None}"),),
+        "encoder",
+        "returns dict, not ImageEncoder",
+        (has("encoder = lambda self, image: {'a': None}"),),
     ),
     "encoder cuts": (
-        "encoders",
-        "encoder 'a' at bits 1 makes a stream that decodes to another size",
-        (has("encoders = lambda self, i: {'': lambda p: self.encode(i, p), 'a': lambda p: self.encode(i[1:], p)}"),),
+        "encoder",
+        "variant 'a' at bits 1 makes a stream that decodes to another size",
+        (
+            has(
+                "encoder = lambda self, i: "
+                "ImageEncoder(lambda p: self.encode(i, p), {'a': lambda p: self.encode(i[1:], p)})"
+            ),
+        ),
     ),
     "constant fingerprint": (
         "fingerprint",
@@ -496,7 +501,7 @@ def test_a_vq_codec_passes(vq_catalog: Path) -> None:
     assert "what the encoder declares holds" in found(examination, "digest").detail
     assert "coded for" in found(examination, "ledger").detail
     assert "refused" in found(examination, "damage").detail
-    assert "stages" in found(examination, "encoders").detail
+    assert "stages" in found(examination, "encoder").detail
 
 
 def test_the_documentation_names_every_check() -> None:

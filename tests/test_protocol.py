@@ -43,14 +43,14 @@ def test_both_tables_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ("[protocol]\nstochastc = true\n", r"\[protocol\]: unknown key 'stochastc': did you mean 'stochastic'\?"),
-        ("[needs]\nlicense = 'MIT'\n", r"\[needs\]: unknown key 'license': did you mean 'licence'\?"),
+        ("[protocol]\nstochastc = true\n", r"protocol: unknown key 'stochastc': did you mean 'stochastic'\?"),
+        ("[needs]\nlicense = 'MIT'\n", r"needs: unknown key 'license': did you mean 'licence'\?"),
         ("[protocl]\n", "unknown key 'protocl': did you mean 'protocol'"),
-        ("[protocol]\nrate = 'real'\n", "rate = 'real'; set it to one of file, payload, estimated, nominal, unknown"),
-        ("[protocol]\nresizes = 1\n", "resizes = 1; set it to true or false"),
-        ("[needs]\ncommit = 12\n", "commit = 12; set it to a string"),
+        ("[protocol]\nrate = 'real'\n", "rate = 'real': set it to one of file, payload, estimated, nominal, unknown"),
+        ("[protocol]\nresizes = 1\n", "resizes = 1: set it to true or false"),
+        ("[needs]\ncommit = 12\n", "commit = 12: set it to text in quotes"),
         ("[needs]\ninstall = 'a\\nb'\n".replace("'", '"'), "install has more than one line"),
-        ("needs = 'a GPU'\n", r"\[needs\] must be a table"),
+        ("needs = 'a GPU'\n", r"needs = 'a GPU': write it as a table"),
     ],
 )
 def test_a_wrong_table_says_what_is_wrong(tmp_path: Path, tables: str, message: str) -> None:

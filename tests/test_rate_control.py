@@ -14,7 +14,7 @@ import pytest
 from skimage import data as photographs
 
 from hvqbench import cli, load_codec, load_metric, single
-from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, Stream
+from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, ImageEncoder, Stream
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image
 from hvqbench.rate_control import CLOSE, ENCODES, LARGEST_WEIGHT, Target, UnreachableError, find_point
@@ -143,9 +143,9 @@ def test_the_work_of_an_image_is_shared() -> None:
     class Shared(Steps):
         started = 0
 
-        def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
+        def encoder(self, image: Image) -> ImageEncoder:
             self.started += 1
-            return super().encoders(image)
+            return super().encoder(image)
 
     codec = Shared(rugged)
     assert find_point(codec, PHOTO, Target("bpp", bpp(2000))).encodes > 2

@@ -60,14 +60,14 @@ def test_a_users_own_catalog_is_searched(tmp_path: Path, monkeypatch: pytest.Mon
         ("codecs = 'jpeg'", r"codecs = 'jpeg': make it a list, in square brackets"),
         ("formats = ['gif']", r"formats = 'gif': .*set it to one of pdf, png, svg, pgf"),
         ("[[figure]]\nkind = 'rdd'", r"figure: kind = 'rdd': did you mean 'rd'"),
-        ("[[figure]]\nwidth = 'single'", r"figure has no kind: set it to one of rd"),
+        ("[[figure]]\nwidth = 'single'", r"figure: the key .kind. is missing; set it to one of rd"),
         ("[[figure]]\nkind = 'rd'\nbpp = [1]", r"bpp takes two rates"),
         ("[[figure]]\nkind = 'rd'\nbpp = [1.0, 0.1]", r"bpp takes two rates, the least and the greatest"),
         ("[[figure]]\nkind = 'rd'\nbpp = [nan, 1.0]", r"bpp takes two rates"),
         ("[[figure]]\nkind = 'rd'\nname = '../../mine'", r"name = '../../mine' is part of file names"),
         ("[[table]]\nkind = 'sets'\ntitle = 3", r"title = 3: set it to text in quotes"),
         ("[[figure]]\nkind = 'rd'\n[[figure]]\nkind = 'rd'", r"two \[\[figure\]\] are named 'rd'"),
-        ("figure = ['rd']", r"write each as a table"),
+        ("figure = ['rd']", r"figure = .rd.: write it as a table"),
     ],
 )
 def test_a_wrong_spec_is_one_line(text: str, said: str, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_at_l_zero_all_index_models_send_the_same_indices(load: Callable[[str], 
 
 @pytest.mark.parametrize("name", [name for name in CODECS if not name.endswith("fixed")])
 def test_a_larger_l_costs_fewer_bits(load: Callable[[str], VQCodec], name: str) -> None:
-    encode = load(name).encoders(photo(256, 256))[""]
+    encode = load(name).encoder(photo(256, 256)).encode
     sizes = [len(encode(weight).data) for weight in (0, 0.02, 0.1, 1, 10)]
     assert all(later <= 1.02 * earlier for earlier, later in pairwise(sizes))
     assert sizes[-1] < sizes[0]
@@ -77,7 +77,7 @@ def test_a_larger_l_costs_fewer_bits(load: Callable[[str], VQCodec], name: str) 
 
 def test_one_image_at_many_points_is_what_each_point_alone_is(load: Callable[[str], VQCodec]) -> None:
     codec, image = load("rvq-context"), photo(80, 120)
-    encode = codec.encoders(image)[""]
+    encode = codec.encoder(image).encode
     for point in (0.1, 0, 0.02):
         assert encode(point) == codec.encode(image, point)
 
@@ -174,11 +174,11 @@ def test_no_such_tile(vq_catalog: Path, tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("serach = 12", "unknown key 'serach': did you mean 'search'"),
-        ('precision = "bfloat61"', "precision = 'bfloat61': input should be 'float32' or 'bfloat16'"),
-        ("tile = 64.0", "tile = 64.0: input should be a valid integer"),
-        ('tile = "big"', "tile = 'big': input should be a valid integer"),
+        ('precision = "bfloat61"', "precision = 'bfloat61': did you mean 'bfloat16' or 'float32'? set it to one of float32, bfloat16"),
+        ("tile = 64.0", "tile = 64.0: set it to a whole number"),
+        ('tile = "big"', "tile = 'big': set it to a whole number"),
         ("tile = 0", "tile = 0 is no whole number from 1"),
-        ("search = true", "search = True: input should be a valid integer"),
+        ("search = true", "search = True: set it to a whole number"),
         ("search = -1", "search = -1 is no whole number from 0"),
     ],
 )

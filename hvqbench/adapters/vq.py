@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hvqbench.codec import Bitstream, Codec, CodecSpec, Image
+from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, ImageEncoder
 from hvqbench.errors import BitstreamError, HvqbenchError
 from hvqbench.settings import read_settings
 from hvqbench.timing import span
@@ -94,12 +94,12 @@ class VQCodec(Codec):
         assert self.model_fingerprint  # reads the files now rather than while an image waits
 
     def encode(self, image: Image, point: float) -> Bitstream:
-        return self.encoders(image)[""](point)
+        return self.encoder(image).encode(point)
 
-    def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
+    def encoder(self, image: Image) -> ImageEncoder:
         """Encode one image at many points: features and nearest indices do not depend on L.
 
-        The first chooses the number of grids, where the rate jumps; each of the others always sends the same number.
+        Its own choice takes in the number of grids, where the rate jumps; each variant always sends the same number.
         """
         import torch
 
@@ -133,10 +133,9 @@ class VQCodec(Codec):
             mode = min(choices, key=lambda mode: (choices[mode].cost, len(choices[mode].coded.payload)))
             return self._bitstream(image, mode, choices[mode])
 
-        numbers = {"": range(1, most + 1)}
-        if most > 1:
-            numbers |= {f"{n} of {most} stages": range(n, n + 1) for n in range(1, most + 1)}
-        return {name: partial(encode, levels) for name, levels in numbers.items()}
+        numbers = range(1, most + 1)
+        one = {f"{n} of {most} stages": partial(encode, range(n, n + 1)) for n in numbers} if most > 1 else {}
+        return ImageEncoder(partial(encode, numbers), one)
 
     def decode(
         self, data: bytes, stages: int | None = None, complete: Literal["likeliest"] | int | None = None

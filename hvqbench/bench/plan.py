@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hvqbench.data import Dataset, ImageFile
 
 Rerun = Literal["missing", "failed", "all", "never"]
+Codecs = str | Codec | type[Codec] | Iterable[str | Codec | type[Codec]]
+"""What a sweep runs: names, classes, objects."""
 RERUN: tuple[Rerun, ...] = ("missing", "failed", "all", "never")
 
 
@@ -80,15 +82,18 @@ def find_codec(source: str) -> Entry:
     return replace(entry, broken=(codec and entry.unavailable()) or reason)
 
 
-def find_entries(codecs: str | Iterable[str], points: Sequence[float] | None = None) -> list[Entry]:
-    """The codecs that :func:`hvqbench.selection.choose_codecs` finds.
+def find_entries(codecs: Codecs, points: Sequence[float] | None = None) -> list[Entry]:
+    """The codecs that :func:`hvqbench.selection.choose_codecs` finds, and those that are given as classes or objects.
 
     Points of their own (``hypervq@0,1.6``) go before *points*, and these before a codec's ladder.
     """
-    from hvqbench.selection import choose_codecs
+    from hvqbench.catalog import source_of
+    from hvqbench.selection import Choice, choose_codecs
 
+    asked = [codecs] if isinstance(codecs, str | Codec | type) else codecs
+    chosen = [codec if isinstance(codec, str) else Choice(source_of(codec)) for codec in asked]
     entries = []
-    for source, named in choose_codecs(codecs).items():
+    for source, named in choose_codecs(chosen).items():
         entry = find_codec(source)
         if any(named):
             own = [point for chosen in named for point in chosen or points or entry.spec.points]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from hvqbench.bench.executor import TIMEOUT_S
-from hvqbench.bench.plan import Rerun
+from hvqbench.bench.plan import Codecs, Rerun
 from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Request:
     ----------
     codecs
         Ids that ``hvqbench ls codecs`` shows, tags (``classic``), or paths of ``codec.toml`` files; each with
-        ``@POINTS`` for points of its own: ``hypervq@0,1.6``.
+        ``@POINTS`` for points of its own: ``hypervq@0,1.6``. A :class:`~hvqbench.codec.Codec`, or a subclass of it that
+        can be imported and has ``points``, is run as well; each process makes it anew.
     dataset
         An id, a folder of images, or a :class:`~hvqbench.data.Dataset`.
     metrics
@@ -67,7 +68,7 @@ class Request:
         A value that no sweep can mean.
     """
 
-    codecs: str | Sequence[str]
+    codecs: Codecs
     dataset: str | Path | Dataset
     _: KW_ONLY
     metrics: Sequence[str] | None = None

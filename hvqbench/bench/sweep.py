@@ -14,6 +14,7 @@ from hvqbench.advice import given_command
 from hvqbench.bench.current import current, one_version
 from hvqbench.bench.executor import Team, execute, open_teams, prepare, threads_per_process
 from hvqbench.bench.plan import (
+    Codecs,
     by_image,
     check_device,
     find_entries,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from hvqbench.data import Dataset
 
 
-def run(codecs: str | Sequence[str], dataset: str | Path | Dataset, **options: Any) -> pd.DataFrame:
+def run(codecs: Codecs, dataset: str | Path | Dataset, **options: Any) -> pd.DataFrame:
     """Run codecs over a data set; what is in *results* already is not measured again.
 
     Parameters

@@ -13,7 +13,7 @@ import numpy as np
 
 from hvqbench.bench.worker import describe
 from hvqbench.catalog import load_codec
-from hvqbench.codec import Image
+from hvqbench.codec import Image, ImageEncoder
 from hvqbench.doctor.pictures import inputs, photograph, photographs, sizes, synthetic
 from hvqbench.doctor.subject import Failed, Skipped, Subject
 from hvqbench.errors import HvqbenchError
@@ -207,21 +207,21 @@ def ladder(s: Subject) -> str:
     return f"{bpp[0]:.3f} to {bpp[-1]:.3f} bpp, {min(quality):.2f} to {max(quality):.2f} dB PSNR"
 
 
-def encoders(s: Subject) -> str:
-    s.note("encoders()")
-    found = s.codec.encoders(photograph().copy())
-    if "" not in found:
-        raise Failed(f"encoders() has {sorted(found)} and no encoder named ''")
-    for name, encode in found.items():
+def encoder(s: Subject) -> str:
+    s.note("encoder()")
+    found = s.codec.encoder(photograph().copy())
+    if not isinstance(found, ImageEncoder):
+        raise Failed(f"encoder() returns {type(found).__name__}, not ImageEncoder")
+    for variant in ("", *found.variants):
         for point in s.ends:
-            what = f"encoder {name!r} {s.at(point)}"
+            what = f"variant {variant!r} {s.at(point)}" if variant else f"encoder() {s.at(point)}"
             s.note(what)
-            stream = encode(point)
-            if not name and stream.data != s.encode(photograph(), point).data:
+            stream = found.encode(point, variant)
+            if not variant and stream.data != s.encode(photograph(), point).data:
                 raise Failed(f"{what} gives other bytes than encode()")
-            if name and s.decode(stream.data).shape != photograph().shape:
+            if variant and s.decode(stream.data).shape != photograph().shape:
                 raise Failed(f"{what} makes a stream that decodes to another size")
-    return "agrees with encode()" + "".join(f"; {name}" for name in found if name)
+    return "agrees with encode()" + "".join(f"; {variant}" for variant in found.variants)
 
 
 def fingerprint(s: Subject) -> str:
@@ -282,7 +282,7 @@ CHECKS: dict[str, tuple[Callable[[Subject], str], str]] = {
     "digest": (digest, "hash what the bytes determine exactly, alike in encoder and decoder"),
     "points": (points, "raise HvqbenchError for points that do not exist, and name their ends as option point_range"),
     "ladder": (ladder, "order the points by quality, or leave out those that bring nothing"),
-    "encoders": (encoders, "let encoders(image)[''] do what encode(image, ...) does"),
+    "encoder": (encoder, "let encoder(image).encode(point) do what encode(image, point) does"),
     "fingerprint": (fingerprint, "build the fingerprint from super().fingerprint, and only add to it"),
 }
 """Name: the check, and what to do where it fails, unless it says so itself."""

@@ -22,19 +22,20 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args
 
 from hvqbench.catalog import content_folders, read_toml
 from hvqbench.errors import HvqbenchError, closest
+from hvqbench.settings import read_settings
 
-FIGURE_KINDS = ("rd", "ledger", "per-image", "speed", "usage", "bits")
-TABLE_KINDS = ("bd-rate", "points", "tails", "saving", "sets", "timing", "ablation")
+FigureKind = Literal["rd", "ledger", "per-image", "speed", "usage", "bits"]
+TableKind = Literal["bd-rate", "points", "tails", "saving", "sets", "timing", "ablation"]
+Format = Literal["pdf", "png", "svg", "pgf"]
+FIGURE_KINDS: tuple[FigureKind, ...] = get_args(FigureKind)
+TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
+FORMATS: tuple[Format, ...] = get_args(Format)
 WIDTHS: Mapping[str, float] = {"single": 3.5, "double": 7.16}
 """Inches: a column, and the full width, of a two-column page."""
-
-FORMATS = ("pdf", "png", "svg", "pgf")
-LABELS = ("auto", "direct", "legend")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +84,18 @@ class FigureSpec(Selection):
         Of ``ledger``, ``usage`` and ``bits``: the operating point; a codec's first by default.
     """
 
-    kind: str
+    kind: FigureKind
     name: str = ""
-    width: str = "double"
-    labels: str = "auto"
+    width: Literal["single", "double"] = "double"
+    labels: Literal["auto", "direct", "legend"] = "auto"
     bpp: tuple[float, ...] = ()
     images: tuple[str, ...] = ()
     point: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if self.bpp and not (len(self.bpp) == 2 and self.bpp[0] < self.bpp[1]):
+            raise HvqbenchError("bpp takes two rates, the least and the greatest, like [0.01, 1.0]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +114,13 @@ class TableSpec(Selection):
         Of ``ablation``: the ``ablation.csv`` that ``hvqbench ablate`` wrote, relative to the working folder.
     """
 
-    kind: str
+    kind: TableKind
     name: str = ""
     title: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +138,27 @@ class ReportSpec(Selection):
     """
 
     title: str = "hvqbench report"
-    formats: tuple[str, ...] = ("png", "pdf")
+    formats: tuple[Format, ...] = ("png", "pdf")
     html: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     figure: tuple[FigureSpec, ...] = ()
     table: tuple[TableSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        called = list(self.names.values())
+        if not all(map(str.strip, called)):
+            raise HvqbenchError('names: an empty one; write names like [names] and below it jpeg = "JPEG"')
+        if twice := [name for name in called if called.count(name) > 1]:
+            raise HvqbenchError(f"names: two are called {twice[0]!r}: give one of them another name")
+        for kind, items in (("figure", self.figure), ("table", self.table)):
+            names = [item.name or item.kind for item in items]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise HvqbenchError(f"two [[{kind}]] are named {twice[0]!r}: give one of them another name")
+
+
+def _check_name(name: str) -> None:
+    if name and not re.fullmatch(r"[\w][\w.-]*", name):
+        raise HvqbenchError(f"name = {name!r} is part of file names: use letters, digits, dots and dashes")
 
 
 def report_files() -> dict[str, Path]:
@@ -167,72 +192,10 @@ def read_spec(path: Path) -> ReportSpec:
     HvqbenchError
         The file cannot be read; an unknown key, a value of another kind, a kind of figure or table that does not exist.
     """
-    spec = _read(ReportSpec, read_toml(path), str(path))
-    for kind, items in (("figure", spec.figure), ("table", spec.table)):
-        names = [item.name or item.kind for item in items]
-        for name in names:
-            if names.count(name) > 1:
-                raise HvqbenchError(f"{path}: two [[{kind}]] are named {name!r}: give one of them another name")
-    return spec
+    return read_settings(ReportSpec, read_toml(path), str(path))
 
 
 Spec = TypeVar("Spec", bound=Selection)
-_CHOICES: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("FigureSpec", "kind"): FIGURE_KINDS,
-    ("TableSpec", "kind"): TABLE_KINDS,
-    ("FigureSpec", "width"): tuple(WIDTHS),
-    ("FigureSpec", "labels"): LABELS,
-    ("ReportSpec", "formats"): FORMATS,
-}
-
-
-def _read(kind: type[Spec], content: Mapping[str, Any], where: str) -> Spec:
-    types = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for key, value in content.items():
-        if key not in types:
-            raise HvqbenchError(f"{where}: unknown key {key!r}: {closest(key, types)}docs/reports.md lists the keys")
-        values[key] = _value(types[key], value, f"{where}: {key}")
-        choices = _CHOICES.get((kind.__name__, key))
-        for one in values[key] if isinstance(values[key], tuple) else [values[key]]:
-            if choices and one not in choices:
-                hint = closest(str(one), choices)
-                raise HvqbenchError(f"{where}: {key} = {one!r}: {hint}set it to one of {', '.join(choices)}")
-    if "kind" in types and "kind" not in values:
-        raise HvqbenchError(f"{where} has no kind: set it to one of {', '.join(_CHOICES[kind.__name__, 'kind'])}")
-    bpp = values.get("bpp", ())
-    if bpp and not (len(bpp) == 2 and bpp[0] < bpp[1]):
-        raise HvqbenchError(f"{where}: bpp takes two rates, the least and the greatest, like [0.01, 1.0]")
-    if (name := values.get("name", "")) and not re.fullmatch(r"[\w][\w.-]*", name):
-        raise HvqbenchError(f"{where}: name = {name!r} is part of file names: use letters, digits, dots and dashes")
-    return kind(**values)
-
-
-def _value(wanted: Any, value: Any, where: str) -> Any:
-    """*value* of TOML as the type *wanted*."""
-    if get_origin(wanted) is Mapping:
-        if not isinstance(value, dict) or not all(isinstance(name, str) and name.strip() for name in value.values()):
-            raise HvqbenchError(f'{where}: write it as a table of names, like [names] and below it jpeg = "JPEG"')
-        if twice := [name for name in value.values() if list(value.values()).count(name) > 1]:
-            raise HvqbenchError(f"{where}: two are called {twice[0]!r}: give one of them another name")
-        return dict(value)
-    if get_origin(wanted) is tuple:
-        (of, _) = get_args(wanted)
-        if not isinstance(value, list):
-            raise HvqbenchError(f"{where} = {value!r}: make it a list, in square brackets")
-        return tuple(_value(of, one, where) for one in value)
-    if isinstance(wanted, UnionType):
-        wanted = next(one for one in get_args(wanted) if one is not type(None))
-    if wanted in (FigureSpec, TableSpec):
-        if not isinstance(value, Mapping):
-            raise HvqbenchError(f"{where}: write each as a table, [[figure]] or [[table]]")
-        return _read(wanted, value, where)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, wanted):
-        kinds = {str: "text in quotes", float: "a number", bool: "true or false"}
-        raise HvqbenchError(f"{where} = {value!r}: set it to {kinds[wanted]}")
-    return value
 
 
 def override(spec: ReportSpec, **chosen: Iterable[str]) -> ReportSpec:

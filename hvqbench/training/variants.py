@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,6 @@ from hvqbench.training.loop import read_config
 from hvqbench.training.tokenizer import TokenizerTraining
 from hvqbench.vq.hub import PREFIX
 
-SPECIFICATION_KEYS = ("dataset", "tokenizer", "index_model", "variant")
-VARIANT_KEYS = ("name", "after", "tokenizer", "index_model")
 KINDS = ("tokenizer", "index_model")
 PATHS = ("base", "start", "tokenizer")
 """Keys of the two tables whose values are paths."""
@@ -67,6 +65,26 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class VariantTable:
+    """A table ``[[variant]]`` of the file."""
+
+    name: str = ""
+    after: str = ""
+    tokenizer: Mapping[str, Any] | None = None
+    index_model: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SpecificationTable:
+    """The file as it is written."""
+
+    dataset: str = "kodak"
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
+    index_model: Mapping[str, Any] = field(default_factory=dict)
+    variant: tuple[VariantTable, ...] = ()
+
+
+@dataclass(frozen=True)
 class Specification:
     """A parsed file; *dataset* is what the variants are measured on."""
 
@@ -76,21 +94,18 @@ class Specification:
 
 def read_specification(path: Path) -> Specification:
     """Parse *path* and check it, down to the keys that a variant overrides: training takes long enough."""
-    content = read_toml(path)
-    _check_keys(path, content, SPECIFICATION_KEYS)
-    shared = {kind: _absolute(content.get(kind, {}), path) for kind in KINDS}
+    content = read_config(SpecificationTable, path)
+    shared = {kind: _absolute(getattr(content, kind), path) for kind in KINDS}
     variants: dict[str, Variant] = {}
-    for table in content.get("variant", []):
-        _check_keys(path, table, VARIANT_KEYS)
-        own = {kind: {**shared[kind], **_absolute(table.get(kind, {}), path)} for kind in KINDS}
-        tokenizer = own["tokenizer"] if "tokenizer" in table else None
-        name, after = table.get("name", ""), table.get("after", "")
-        variant = Variant(name, own["index_model"], tokenizer, after, _changes(table))
+    for table in content.variant:
+        own = {kind: {**shared[kind], **_absolute(getattr(table, kind) or {}, path)} for kind in KINDS}
+        tokenizer = own["tokenizer"] if table.tokenizer is not None else None
+        variant = Variant(table.name, own["index_model"], tokenizer, table.after, _changes(table))
         _check(path, variant, variants)
-        variants[name] = variant
+        variants[table.name] = variant
     if not variants:
         raise HvqbenchError(f"{path} has no [[variant]], so there is nothing to train; docs/ablations.md shows one")
-    return Specification(content.get("dataset", "kodak"), tuple(variants.values()))
+    return Specification(content.dataset, tuple(variants.values()))
 
 
 def _check(path: Path, variant: Variant, earlier: Mapping[str, Variant]) -> None:
@@ -111,11 +126,6 @@ def _check(path: Path, variant: Variant, earlier: Mapping[str, Variant]) -> None
     read_training(*variant.index_training(tokenizer="trained before"))
 
 
-def _check_keys(path: Path, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    if unknown := sorted(table.keys() - set(known)):
-        raise HvqbenchError(f"{path}: unknown key {unknown[0]!r}; known here are {', '.join(known)}")
-
-
 def _absolute(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """*table* with its paths made absolute from the folder of *path*."""
     values = dict(table)
@@ -125,8 +135,8 @@ def _absolute(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return values
 
 
-def _changes(table: Mapping[str, Any]) -> str:
-    """What a variant changes, in the order of its table: ``bias = false, steps = 3``."""
-    values = {key: value for kind in table if kind in KINDS for key, value in table[kind].items() if key != "base"}
+def _changes(table: VariantTable) -> str:
+    """What a variant changes: ``bias = false, steps = 3``."""
+    values = {key: value for kind in KINDS for key, value in (getattr(table, kind) or {}).items() if key != "base"}
     words = [f"{key} = {str(value).lower() if isinstance(value, bool) else value}" for key, value in values.items()]
-    return ", ".join([*words, f"after {table['after']}"] if table.get("after") else words)
+    return ", ".join([*words, f"after {table.after}"] if table.after else words)
