@@ -62,7 +62,7 @@ def test_slices_and_seed_are_fields_of_the_header(stages: int, seed: int | None)
 
 @pytest.mark.parametrize("content", [Container(8, 8, 0, b"p", 1, 0), Container(8, 8, 1, b"p", 1, 3)])
 def test_no_slices_and_slices_of_another_mode_are_refused(content: Container) -> None:
-    with pytest.raises(BitstreamError, match="toy: the header says . slices in index mode .; the stream is damaged"):
+    with pytest.raises(BitstreamError, match=r"toy: the header says \d slices in index mode \d; the stream"):
         unpack(pack(content, FINGERPRINT), FINGERPRINT, "toy")
 
 
@@ -158,11 +158,9 @@ def test_a_view_of_what_follows_saves_bits(toys: Path) -> None:
     better = refined(model, source, {}, 0.05, range(3, 4), passes=2)
     assert better.cost < greedy.cost
     cut = Prefix(7)
-    assert (
-        refined(model, source, {}, 0.05, range(3, 4), cut, 2).cost
-        <= cheapest(model, source, {}, 0.05, range(3, 4), cut).cost
-    )
-    assert not cheapest(model, source, {}, 0.05, range(3, 4), cut).coded.payload == greedy.coded.payload
+    prefix = cheapest(model, source, {}, 0.05, range(3, 4), cut)
+    assert refined(model, source, {}, 0.05, range(3, 4), cut, 2).cost <= prefix.cost
+    assert len(prefix.coded.payload) < len(greedy.coded.payload)
 
 
 @torch.inference_mode()

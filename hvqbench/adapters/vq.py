@@ -184,6 +184,10 @@ class VQCodec(Codec):
             self._read = data, self._maps(self._unpack(data))
         return [symbols.int().numpy() for symbols in self._read[1]]
 
+    def sent_slices(self, data: bytes) -> int | None:
+        """How many slices a stream holds, if the decoder completes others; None if all are there."""
+        return self._unpack(data).slices
+
     def features(self, image: Image) -> Features:
         """What the tokenizer makes of an image before quantization, edges replicated to multiples of its factor."""
         import torch

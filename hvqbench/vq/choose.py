@@ -123,8 +123,8 @@ def refined(
 ) -> Choice:
     """:func:`cheapest`, and again under the side information that belongs to its own choice, as long as that pays.
 
-    Then as often as *passes* says with a view of what follows, of which each pass trusts half as much as the one before:
-    it is a slope, and codewords are far apart. What does not pay is not kept.
+    Then as often as *passes* says with a view of what follows, of which each pass trusts half as much as the one
+    before: it is a slope, and codewords are far apart. What does not pay is not kept.
     """
     best = cheapest(model, source, side, weight, levels, prefix)
     while side:
