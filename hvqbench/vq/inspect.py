@@ -90,8 +90,8 @@ def inspect_codec(
         data = codec.encode(image, point).data
         if slices := codec.sent_slices(data):
             raise HvqbenchError(
-                f"{codec.id} sends {slices} slices of {file.name} at {codec.spec.point_name} {point:g}, and no bits of the "
-                "others; inspect it at a point where all are sent"
+                f"{codec.id} sends {slices} slices of {file.name} at {codec.spec.point_name} {point:g}, and no bits "
+                "of the others; inspect it at a point where all are sent"
             )
         indices = [torch.from_numpy(part).long() for part in codec.decode_indices(data)]
         embeddings = [part.cpu() for part in tokenizer.embed([part[None].to(codec.device) for part in indices])]
