@@ -237,12 +237,13 @@ def test_flags_of_a_bd_rate() -> None:
         ("an index model", "HyperpriorTraining"),
         ("a painter", "PainterTraining"),
         ("a transformer", "TransformerTraining"),
+        ("a joint training", "JointTraining"),
     ],
 )
 def test_keys_of_a_training(title: str, kind: str) -> None:
-    from hvqbench.training import hyperprior, index_model, painter, tokenizer, transformer
+    from hvqbench.training import hyperprior, index_model, joint, painter, tokenizer, transformer
 
-    (found,) = (getattr(m, kind) for m in (tokenizer, hyperprior, painter, transformer) if hasattr(m, kind))
+    (found,) = (getattr(m, kind) for m in (tokenizer, hyperprior, painter, transformer, joint) if hasattr(m, kind))
     fields = dataclasses.fields(found)
     if title == "a transformer":  # what it does not share with every index model
         shared = {field.name: field.default for field in dataclasses.fields(index_model.IndexModelTraining)}
@@ -274,4 +275,4 @@ def test_grids_of_the_bitstream() -> None:
     assert rows["codebook entries e_k"] == f"2-{integer.ANCHOR_BITS} | -{limit} to {limit}"
     assert rows["logits, b_k, in bits"].startswith(f"2-{integer.LOGIT_BITS} ")
     assert rows["weights for the coder"] == f"2-{integer.EXPONENT_BITS} | 1 to 2{integer.LARGEST_EXPONENT}"
-    assert f"**Format version** is {container.VERSION}." in page("bitstream.md")
+    assert f"**Format version** is {container.VERSION}, or {container.SLICES_VERSION} where" in page("bitstream.md")

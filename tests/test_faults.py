@@ -15,6 +15,7 @@ from hvqbench.errors import BitstreamError
 from hvqbench.vq.container import crc24
 
 SUITE = Path(__file__).parent / "faults"
+TRANSFORMER = str(SUITE.parent / "streams/codecs/rvq-prefix")
 PARTS = {
     "streams": ["--streams", "40", "--codec", "static-vq", "--codec", "hypervq-rvq-context"],
     "kills": ["--kills", "2"],
@@ -27,7 +28,15 @@ PARTS = {
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_little_of_the_fault_suite(part: str) -> None:
-    command = [sys.executable, str(SUITE), "--only", part, *PARTS[part]]
+    little(part, PARTS[part])
+
+
+def test_three_hundred_damaged_streams_of_a_transformer() -> None:
+    little("streams", ["--streams", "300", "--codec", TRANSFORMER])
+
+
+def little(part: str, options: list[str]) -> None:
+    command = [sys.executable, str(SUITE), "--only", part, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
@@ -35,8 +44,8 @@ def test_a_little_of_the_fault_suite(part: str) -> None:
     ((_, _, tried, _, failed, _),) = rows
     if failed.startswith("skipped: "):
         pytest.skip(failed)
-    assert failed == "0"
-    assert int(tried) == int((PARTS[part] or ["", "4"])[1])
+    assert failed == "0", done.stdout
+    assert int(tried) == int((options or ["", "4"])[1])
 
 
 @pytest.fixture

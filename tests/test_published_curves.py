@@ -83,7 +83,7 @@ def store(tmp_path: Path) -> Path:
         ("msillm-nogan", "clic2020-test", "psnr", 0.010784221813082697, 25.920005798339844),
         ("stablecodec", "kodak", "ms-ssim-y", 0.00579, 0.64343),
         ("stablecodec", "div2k-valid", "lpips-alex", 0.03591, 0.16284),
-        ("rdvq", "kodak", "dists", 0.0102, 0.1250),
+        ("rdvq-official", "kodak", "dists", 0.0102, 0.1250),
         ("crdr", "div2k-valid", "dists", 0.9829740091488085, 0.011814282536506652),
         ("crdr-beta0", "clic2020-test", "fid-256-pytorch-fid", 0.07974858079749401, 41.53672184549464),
         ("dc-vic-oasis", "kodak", "lpips-alex", 0.053731282552083336, 0.12901702399055162),

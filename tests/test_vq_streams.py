@@ -24,14 +24,26 @@ import torch
 
 from hvqbench.adapters.vq import VQCodec
 from hvqbench.catalog import codec_files, load_codec, load_spec
-from hvqbench.vq.container import VERSION, Container, pack, unpack
+from hvqbench.errors import HvqbenchError
+from hvqbench.vq.container import SLICES_VERSION, VERSION, Container, pack, unpack
 from hvqbench.vq.layout import Layout
+from hvqbench.vq.prefix import completion
 from hvqbench.vq.walk import given
 
 HERE = Path(__file__).parent
+
+
+def is_trained(name: str) -> bool:
+    """Whether its weights are there; transformers may still be without."""
+    weights = load_spec(name).folder / str(load_spec(name).options.get("weights", ""))
+    return load_spec(name).options["index_model"] != "transformer" or weights.is_file()
+
+
 RECORD = HERE / "streams/record.json"
 ENTRIES = json.loads(RECORD.read_text())
-SHIPPED = [name for name in codec_files() if load_spec(name).adapter == "vq"]
+VQ = [name for name in codec_files() if load_spec(name).adapter == "vq"]
+UNTRAINED = [name for name in VQ if not is_trained(name)]
+SHIPPED = [name for name in VQ if name not in UNTRAINED]
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -102,6 +114,16 @@ def test_shipped_codec(name: str) -> None:
         assert len(stream.data) <= 1.002 * stream.ideal_bits / 8 + 16  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_a_codec_without_its_weights_says_so_and_what_to_do(name: str) -> None:
+    codec = load_codec(name)
+    assert re.fullmatch(
+        r"weights \S+ are missing; train them \(docs/training.md\) or fetch the file", str(codec.missing())
+    )
+    with pytest.raises(HvqbenchError, match="are missing; train them"):
+        codec.prepare()
+
+
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["file"])
 def test_golden_streams(entry: dict[str, Any]) -> None:
     """Format promise: what this version's ancestors wrote still decodes to the same indices, on every platform."""
@@ -120,6 +142,7 @@ def test_what_a_golden_stream_decodes_to_is_coded_in_the_same_bytes(entry: dict[
 
 def test_golden_streams_cover_every_index_model_and_shape_of_tokenizer() -> None:
     toys = {Path(entry["codec"]).name for entry in ENTRIES if "indices" in entry}
+    assert toys >= {"f16-transformer", "rvq-transformer", "rvq-prefix"}
     kinds = ("fixed", "huffman", "static", "hyperprior")
     assert toys >= {f"{shape}-{kind}" for shape in ("f16", "rvq", "large", "f8") for kind in kinds}
     assert toys >= {f"{shape}-context" for shape in ("f16", "rvq", "large")}
@@ -129,17 +152,17 @@ def test_golden_streams_cover_every_index_model_and_shape_of_tokenizer() -> None
 
 def test_the_page_on_the_bitstream_promises_the_version_that_is_written() -> None:
     page = (HERE.parent / "docs" / "bitstream.md").read_text(encoding="utf-8")
-    versions = re.findall(r"(?:format version|reads version|Format version\*\* is) (\d+)", page)
+    versions = re.findall(r"(?:format version|reads version|Format version\*\* is|or) (\d+)", page)
     assert len(versions) >= 3
-    assert set(versions) == {str(VERSION)}
+    assert set(versions) == {str(VERSION), str(SLICES_VERSION)}
 
 
 def coded_again(codec: VQCodec, data: bytes) -> bytes:
     """The stream of the symbols, indices and z, that *data* holds."""
     content = unpack(data, codec.model_fingerprint, codec.id)
     layout = Layout.of(codec.tokenizer, content.height, content.width).first(content.stages)
-    sent = codec.index_model.read(layout, content.payload)
-    *_, coded = codec.index_model.encode(layout, given(sent))
+    sent = codec.index_model.read(layout, content.payload, content.slices, completion(content.seed))
+    *_, coded = codec.index_model.encode(layout, given(sent), content.slices)
     return pack(replace(content, payload=coded.payload), codec.model_fingerprint)
 
 
@@ -153,6 +176,13 @@ def write_record(names: list[str]) -> None:
                 file, stream = f"{name}-{point:g}.vq", codec.encode(image, point)
                 (RECORD.parent / file).write_bytes(stream.data)
                 entries.append({"file": file, "codec": name, "digest": str(stream.digest)})
+            continue
+        if codec.options.point == "slices":
+            for point in codec.points:
+                stream, file = codec.encode(image, point), f"{Path(name).name}-{point:g}.vq"
+                (RECORD.parent / file).write_bytes(stream.data)
+                entry = {"file": file, "codec": name, "digest": str(stream.digest)}
+                entries.append(entry | {"indices": [part.tolist() for part in codec.decode_indices(stream.data)]})
             continue
         # Of these untrained models fixed length is shorter: their own mode is asked for.
         nearest = codec.tokenizer.quantize(codec.features(image))

@@ -20,7 +20,7 @@ from hvqbench.vq.models.slices import Mask, split, unit, window_slices
 from hvqbench.vq.models.transformer import Transformer, TransformerConfig
 from hvqbench.vq.models.transformer_coding import TransformerModel
 from hvqbench.vq.models.transformer_exact import ExactTransformer
-from hvqbench.vq.prefix import likeliest, sampled
+from hvqbench.vq.prefix import Complete, likeliest, sampled
 from hvqbench.vq.walk import Step, drive, given
 
 HEIGHT, WIDTH = 80, 150  # windows of 64 pixels, and at both edges smaller ones
@@ -342,13 +342,22 @@ def test_slices_that_were_not_sent_are_completed_alike_everywhere() -> None:
     model, layout = coded(tokenizer), Layout.of(tokenizer, HEIGHT, WIDTH)
     maps, numbers = maps_of(layout), model.slice_numbers(layout)
     total = sum(model.config.slices)
-    assert model.code_slices(layout, maps, total).payload == model.code(layout, maps, {}).payload
-    assert not model.code_slices(layout, maps, 0).payload.strip(b"\0")
+
+    def prefix_of(count: int) -> bytes:
+        *_, coded = model.encode(layout, given(by_name(layout, maps)), count)
+        return coded.payload
+
+    def read(payload: bytes, count: int, complete: Complete) -> list[Tensor]:
+        return layout.maps(model.read(layout, payload, count, complete))
+
+    assert model.slices(layout) == total
+    assert prefix_of(total) == model.code(layout, maps, {}).payload
+    assert not prefix_of(0).strip(b"\0")
     for count in (3, 7, 20):
-        prefix = model.code_slices(layout, maps, count)
-        found = {seed: model.read_slices(layout, prefix.payload, count, sampled(seed)) for seed in (1, 2)}
-        found[0] = model.read_slices(layout, prefix.payload, count, likeliest)
-        again = model.read_slices(layout, prefix.payload, count, sampled(1))
+        payload = prefix_of(count)
+        found = {seed: read(payload, count, sampled(seed)) for seed in (1, 2)}
+        found[0] = read(payload, count, likeliest)
+        again = read(payload, count, sampled(1))
         assert all(torch.equal(*pair) for pair in zip(found[1], again, strict=True))
         for grid, part, *others in zip(layout.grids, maps, *found.values(), strict=True):
             sent = (numbers[grid.name] < count).view(grid.size)

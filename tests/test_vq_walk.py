@@ -21,6 +21,7 @@ from hvqbench.vq.models.base import IndexModel
 from hvqbench.vq.models.hyperprior_coding import HyperpriorModel
 from hvqbench.vq.models.pyramid import Hyperpriors, upsampled
 from hvqbench.vq.models.static import Fixed, Huffman, Static, load_counts, save_counts
+from hvqbench.vq.prefix import completion
 from hvqbench.vq.tiling import scaled, windows
 from hvqbench.vq.walk import Step, Walk, drive, given
 
@@ -241,7 +242,7 @@ def test_what_was_not_sent_is_completed_by_the_model(image: Tensor, tmp_path: Pa
     payload = static.code(layout.first(2), maps[:2], {}).payload
 
     def completed(seed: int | None) -> list[Tensor]:
-        return layout.maps(static.read(layout, payload, 2, seed))
+        return layout.maps(static.read(layout, payload, 2, completion(seed)))
 
     assert same(completed(None)[:2], maps[:2])
     assert (completed(None)[2] == 15).all()  # the most frequent

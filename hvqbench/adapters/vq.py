@@ -38,7 +38,10 @@ OWN_MODE, FIXED_MODE, STATIC_MODE = 0, 1, 2
 
 
 class VQCodec(Codec):
-    """A tokenizer, an index model, rate control by L, and the container around them. A point is L >= 0."""
+    """A tokenizer, an index model, rate control by L, and the container around them.
+
+    A point is L >= 0, or with ``point = "slices"`` the number of slices that are sent.
+    """
 
     version: ClassVar[str] = "2"
 
@@ -58,7 +61,7 @@ class VQCodec(Codec):
     @property
     def point_range(self) -> tuple[float, float]:
         """L is a weight."""
-        return 0.0, math.inf
+        return (0.0, math.inf) if self.options.point == "weight" else super().point_range
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -103,7 +106,7 @@ class VQCodec(Codec):
         """
         import torch
 
-        from hvqbench.vq.choose import Choice, Source, refined
+        from hvqbench.vq.choose import Choice, Prefix, Source, refined
 
         tokenizer = self.tokenizer
         most = min(self.options.stages or len(tokenizer.grids), len(tokenizer.grids))
@@ -114,18 +117,33 @@ class VQCodec(Codec):
                 embeddings = [part.cpu() for part in source.embed(nearest)]
             sides = {mode: model.side(embeddings) for mode, model in self._models.items()}
 
+        passes = self.options.passes
+        own, total = self._models[OWN_MODE], self._models[OWN_MODE].slices(source.layout.first(most))
+
         @torch.inference_mode()
         def encode(levels: range, point: float) -> Bitstream:
+            if self.options.point == "slices":
+                if not (float(point).is_integer() and 1 <= point <= total):
+                    raise HvqbenchError(
+                        f"{self.id}: {point:g} is no number of slices; a point is one from 1 to {total}"
+                    )
+                slices, point = self.options.slices(point), 0.0
+            else:
+                slices = self.options.slices(point)
             if point < 0:
                 raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
             if point and not tokenizer.continuous:
                 raise HvqbenchError(
                     f"{self.id}: the tokenizer gives indices and no latent, so L must be 0; let encode give a latent"
                 )
+            if slices is not None and slices < own.slices(source.layout.first(levels[-1])):
+                prefix = Prefix(slices, self.options.seed)
+                choice = refined(own, source, sides[OWN_MODE], point, levels[-1:], prefix, passes)
+                return self._bitstream(image, OWN_MODE, choice)
             choices = {}
             for mode, model in self._models.items():
                 if point:
-                    choices[mode] = refined(model, source, sides[mode], point, levels)
+                    choices[mode] = refined(model, source, sides[mode], point, levels, None, passes)
                 else:
                     layout, maps = source.layout.first(levels[-1]), nearest[: levels[-1]]
                     choices[mode] = Choice(maps, model.code(layout, maps, sides[mode]), 0)
@@ -143,7 +161,8 @@ class VQCodec(Codec):
         """As :meth:`Codec.decode`; painted from the first *stages* grids of what was sent, from all by default.
 
         With *complete* the grids that are left out, or were not sent, are painted too: from the codewords that the
-        index model expects there, the likeliest, or a sample of its probabilities with that seed.
+        index model expects there, the likeliest, or a sample of its probabilities with that seed. So are slices that
+        were not sent, which a stream completes in its own way otherwise.
         """
         container = self._unpack(data)
         maps = self._maps(container, stages, complete)
@@ -163,6 +182,10 @@ class VQCodec(Codec):
         if self._read is None or self._read[0] != data:
             self._read = data, self._maps(self._unpack(data))
         return [symbols.int().numpy() for symbols in self._read[1]]
+
+    def sent_slices(self, data: bytes) -> int | None:
+        """How many slices a stream holds, if the decoder completes others; None if all are there."""
+        return self._unpack(data).slices
 
     def features(self, image: Image) -> Features:
         """What the tokenizer makes of an image before quantization, edges replicated to multiples of its factor."""
@@ -245,7 +268,9 @@ class VQCodec(Codec):
 
         height, width = image.shape[:2]
         with span("container"):
-            content = Container(width, height, mode, choice.coded.payload, len(choice.maps))
+            prefix = choice.prefix
+            cut = (prefix.slices, prefix.seed) if prefix else (None, None)
+            content = Container(width, height, mode, choice.coded.payload, len(choice.maps), *cut)
             data = pack(content, self.model_fingerprint)
         ledger = choice.coded.ledger(len(data))
         return Bitstream(data, ledger, _digest([symbols.int().numpy() for symbols in choice.maps]))
@@ -262,6 +287,12 @@ class VQCodec(Codec):
             raise BitstreamError(
                 f"{self.id}: the header says {container.stages} stages, but the tokenizer has {grids}; encode it again"
             )
+        if container.slices is not None:
+            layout = self._layout(container.height, container.width).first(container.stages)
+            if container.slices >= (total := self.index_model.slices(layout)):
+                raise BitstreamError(
+                    f"{self.id}: the header says that {container.slices} of {total} slices are sent; encode it again"
+                )
         if self.max_pixels is not None and container.width * container.height > self.max_pixels:
             raise BitstreamError(
                 f"{self.id}: the header says {container.width}x{container.height} pixels, above the limit of "
@@ -275,16 +306,20 @@ class VQCodec(Codec):
         """The maps h×w (int64) of the first *stages* grids, or of all if the rest is to be completed."""
         import torch
 
+        from hvqbench.vq.prefix import completion
+
         if stages is not None and stages < 1:
             raise HvqbenchError(f"{self.id}: cannot paint from {stages} stages; name a number from 1")
         layout, model = self._layout(container.height, container.width), self._models[container.mode]
         levels = min(stages or container.stages, container.stages)
+        if complete is None:
+            layout, seed = layout.first(levels), container.seed
+        else:
+            seed = None if complete == "likeliest" else complete
+        slices = min(model.slices(layout.first(levels)), container.slices or model.slices(layout))
         try:
             with torch.inference_mode():
-                if complete is None:
-                    return model.decode(layout.first(levels), container.payload)
-                seed = None if complete == "likeliest" else complete
-                return layout.maps(model.read(layout, container.payload, levels, seed))
+                return layout.maps(model.read(layout, container.payload, slices, completion(seed)))
         except (AssertionError, ValueError) as error:
             raise BitstreamError(
                 f"{self.id}: the payload cannot be decoded ({error}); encode the image again"

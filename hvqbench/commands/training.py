@@ -58,6 +58,22 @@ def train_index_model(
     _print(training.train_index_model(config, data, _run_folder(config, out), device, **values))
 
 
+@train_app.command("joint")
+def train_joint(
+    config: ConfigOption,
+    data: Annotated[list[Path], typer.Option("--data", help="A folder or zip archive of images; may be repeated.")],
+    out: OutOption = None,
+    steps: StepsOption = None,
+    override: SetOption = None,
+    device: Device = "cpu",
+) -> None:
+    """Train a tokenizer and its transformer together, from high rate to low. Run it again to resume."""
+    from hvqbench import training
+
+    values = _overrides(override) | given(steps=steps)
+    _print(*training.train_joint(config, data, _run_folder(config, out), device, **values))
+
+
 @train_app.command("bind")
 def bind(
     files: Annotated[list[Path], typer.Argument(help="Hyperpriors and frequencies, rewritten in place.")],

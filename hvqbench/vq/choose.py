@@ -10,6 +10,12 @@ what the stages before sent. Of 1, 2, … grids the number with the least distor
 before the indices (z) is made for the nearest ones, then for those that were chosen, and so on as long as that is
 cheaper. The decoder does not know L; sweeping it gives the rate-distortion curve of one checkpoint (entropy-constrained
 VQ, Chou, Lookabaugh, Gray 1989).
+
+A choice also changes what all that follows costs, which a model may know to first order
+(:meth:`~hvqbench.vq.models.base.IndexModel.ahead`): further passes choose again with that, around the choice before.
+
+Where only the first slices are sent (:mod:`hvqbench.vq.prefix`), what the decoder will make of the others is known here
+too, and counts as distortion.
 """
 
 from __future__ import annotations
@@ -26,10 +32,19 @@ from hvqbench.vq.coders import Coded
 from hvqbench.vq.distance import squared_distances
 from hvqbench.vq.layout import Grid, Layout
 from hvqbench.vq.models.base import IndexModel
+from hvqbench.vq.prefix import Complete, completed, completion
 from hvqbench.vq.walk import Step
 
 BLOCK = 2**19
 """Prices held at a time: 2 MB, which a cache holds."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Only the first *slices* of all grids are sent; the decoder completes the others (with *seed*, a sample)."""
+
+    slices: int
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,7 @@ class Choice:
     maps: list[Tensor]
     coded: Coded
     cost: float
+    prefix: Prefix | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,15 @@ class Source:
         return self.tokenizer.embed([symbols[None].to(device) for symbols in maps])
 
 
-def cheapest(model: IndexModel, source: Source, known: Mapping[str, Tensor], weight: float, levels: range) -> Choice:
+def cheapest(
+    model: IndexModel,
+    source: Source,
+    known: Mapping[str, Tensor],
+    weight: float,
+    levels: range,
+    prefix: Prefix | None = None,
+    ahead: Mapping[str, Tensor] | None = None,
+) -> Choice:
     """What *model* should send of *source*, and how many grids.
 
     Parameters
@@ -69,40 +93,65 @@ def cheapest(model: IndexModel, source: Source, known: Mapping[str, Tensor], wei
     known
         Maps that are settled (flat, by grid name): the model's side information, a mask.
     weight
-        L, squared latent distance per bit, above 0. (At 0 the nearest indices of all grids are best: no search.)
+        L, squared latent distance per bit. (At 0 the nearest indices of all grids are best: no search.)
     levels
         Numbers of grids to choose among, ascending.
+    prefix
+        Which slices are sent; all by default.
+    ahead
+        What entries cost later on, as :meth:`~hvqbench.vq.models.base.IndexModel.ahead` gives it.
     """
-    layout = source.layout.first(levels[-1])
-    choose = _Cheapest(source, known, weight)
+    layout, slices = source.layout.first(levels[-1]), prefix.slices if prefix else None
+    choose = _Cheapest(source, known, weight, ahead or {})
+    name = completed(choose, model.sent(layout, slices), choose.noting(completion(prefix.seed))) if prefix else choose
     choices = []
-    for level, coded in enumerate(model.encode(layout, choose), 1):
+    for level, coded in enumerate(model.encode(layout, name, slices), 1):
         if level in levels:
             maps = choose.maps(level)
-            choices.append(Choice(maps, coded, source.distortion(maps) + weight * 8 * len(coded.payload)))
+            choices.append(Choice(maps, coded, source.distortion(maps) + weight * 8 * len(coded.payload), prefix))
     return min(choices, key=lambda choice: choice.cost)
 
 
-def refined(model: IndexModel, source: Source, side: Mapping[str, Tensor], weight: float, levels: range) -> Choice:
-    """:func:`cheapest`, and again under the side information that belongs to its own choice, as long as that pays."""
-    best = cheapest(model, source, side, weight, levels)
+def refined(
+    model: IndexModel,
+    source: Source,
+    side: Mapping[str, Tensor],
+    weight: float,
+    levels: range,
+    prefix: Prefix | None = None,
+    passes: int = 0,
+) -> Choice:
+    """:func:`cheapest`, and again under the side information that belongs to its own choice, as long as that pays.
+
+    Then as often as *passes* says with a view of what follows, of which each pass trusts half as much as the one
+    before: it is a slope, and codewords are far apart. What does not pay is not kept.
+    """
+    best = cheapest(model, source, side, weight, levels, prefix)
     while side:
         renewed = model.side([part.cpu() for part in source.embed(best.maps)])
         if all(torch.equal(renewed[name], side[name]) for name in renewed):
             break
         side = {**side, **renewed}  # of grids that were not sent it stays as it was
-        choice = cheapest(model, source, side, weight, levels)
+        choice = cheapest(model, source, side, weight, levels, prefix)
         if choice.cost >= best.cost:
             break
         best = choice
+    for number in range(1, passes + 1):
+        count = len(best.maps)
+        slopes = model.ahead(source.layout.first(count), best.maps, prefix.slices if prefix else None)
+        if not slopes:
+            break
+        ahead = {name: slope * 0.5**number for name, slope in slopes.items()}
+        choice = cheapest(model, source, side, weight, range(count, count + 1), prefix, ahead)
+        best = min(best, choice, key=lambda choice: choice.cost)
     return best
 
 
 class _Cheapest:
     """Names the symbols of a walk, each the cheapest of its step."""
 
-    def __init__(self, source: Source, known: Mapping[str, Tensor], weight: float) -> None:
-        self.source, self.known, self.weight = source, known, weight
+    def __init__(self, source: Source, known: Mapping[str, Tensor], weight: float, ahead: Mapping[str, Tensor]) -> None:
+        self.source, self.known, self.weight, self.ahead = source, known, weight, ahead
         self.codebooks = [codebook.cpu() for codebook in source.tokenizer.codebooks]
         self.sent: dict[str, Tensor] = {}
         self.target = torch.empty(0)
@@ -116,12 +165,14 @@ class _Cheapest:
         if step.grid.side:
             return self.known[step.grid.name][step.positions]
         with span("rdo"):
-            if step.grid.name not in self.sent:
-                self._enter(step.grid)
+            self._enter(step.grid)
             if step.grid.name in self.known:
                 symbols = self.known[step.grid.name][step.positions]
             else:
                 rows, codebook = self.target[step.positions], self.codebooks[step.grid.level]
+                if step.grid.name in self.ahead:
+                    # |t - e|² + L·g·e is |t - L·g/2 - e|², but for a term that all entries share.
+                    rows = rows - (self.weight / 2) * self.ahead[step.grid.name][:, step.positions].T
                 size = max(1, BLOCK // len(codebook))
                 parts = zip(rows.split(size), step.bits().expand(len(rows), -1).split(size), strict=True)
                 prices = (squared_distances(part, codebook).add_(bits, alpha=self.weight) for part, bits in parts)
@@ -129,7 +180,21 @@ class _Cheapest:
             self.sent[step.grid.name][step.positions] = symbols
         return symbols
 
+    def noting(self, complete: Complete) -> Complete:
+        """*complete*, whose symbols are remembered."""
+
+        def noted(step: Step) -> Tensor:
+            symbols = complete(step)
+            if not step.grid.side:
+                self._enter(step.grid)
+                self.sent[step.grid.name][step.positions] = symbols
+            return symbols
+
+        return noted
+
     def _enter(self, grid: Grid) -> None:
+        if grid.name in self.sent:
+            return
         self.sent[grid.name] = grid.empty()
         if grid.name not in self.known:
             self.target = self.source.target(self.maps(grid.level))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hvqbench.codec import Stream
 from hvqbench.timing import span
+from hvqbench.vq.prefix import IsSent
 from hvqbench.vq.range_coder import STATE_BYTES, RangeDecoder, RangeEncoder, code_length
 from hvqbench.vq.walk import Name, Step, Walk, drive
 
@@ -75,8 +76,8 @@ class Coded:
         return streams | {last[0]: Stream(left, last[1])}
 
 
-def encode(coder: Coder, walk: Walk, name: Name) -> Iterator[Coded]:
-    """After each level of *walk*, the payload of all so far; *name* says what is sent."""
+def encode(coder: Coder, walk: Walk, name: Name, sent: IsSent = lambda _: True) -> Iterator[Coded]:
+    """After each level of *walk*, the payload of all so far; *name* says what is sent, if the step is *sent* at all."""
     writer, level = coder.writer(), 0
     bits: dict[str, float] = {}
     for step, symbols in drive(walk, name):
@@ -84,7 +85,9 @@ def encode(coder: Coder, walk: Walk, name: Name) -> Iterator[Coded]:
             yield Coded(writer.payload(), dict(bits))
             level = step.grid.level
         with span(_part(step)):
-            bits[step.grid.stream] = bits.get(step.grid.stream, 0.0) + writer.put(step, symbols)
+            bits[step.grid.stream] = bits.get(step.grid.stream, 0.0) + (
+                writer.put(step, symbols) if sent(step) else 0.0
+            )
     with span("coding"):
         payload = writer.payload()
     yield Coded(payload, bits)

@@ -8,9 +8,14 @@ offset   bytes
 3        3      model fingerprint: tokenizer and index model
 6        2-6    width, then height, LEB128 (7 bits a byte): 2 bytes each up to 16383
 …        0-1    number of stages, where the stages flag is set; 1 where it is not
+…        0-1    version 4: number of slices that the payload holds
+…        0-4    version 4: seed of what completes the others, where bit 2 of byte 2 is set
 …        n      payload
 -3       3      checksum: complement of the CRC-24 (OpenPGP, RFC 9580) of all before it
 =======  =====  ======================================================================
+
+Version 4 is version 3 with slices that are not sent, of which only the codec's own index model (mode 0) knows: bit 2,
+of the mode in version 3, then says whether there is a seed. A file whose slices are all sent is of version 3.
 """
 
 from __future__ import annotations
@@ -20,24 +25,31 @@ from dataclasses import dataclass
 from hvqbench.errors import BitstreamError
 
 MAGIC = b"VQ"
-VERSION = 3
+VERSION, SLICES_VERSION = 3, 4
 FINGERPRINT_BYTES = 3
 CHECKSUM_BYTES = 3
 MAXIMUM_SIDE = 2**21 - 1
 MAXIMUM_PIXELS = 2**28
 """What a header may claim: a few bytes must not make a decoder ask for all memory."""
-STAGES_FLAG, MODES = 8, 8
+STAGES_FLAG, SEED_FLAG, MODES = 8, 4, 8
+SEED_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Container:
-    """A parsed file: image size in pixels, index mode (0 to 7), payload, and the stages (1 to 255) that it holds."""
+    """A parsed file: image size in pixels, index mode (0 to 7), payload, and the stages (1 to 255) that it is of.
+
+    Of those the payload holds the first *slices* (1 to 255) alone, if that is not None. The decoder completes the
+    others by what the index model expects: its likeliest symbols, or those that *seed* (32 bits) draws.
+    """
 
     width: int
     height: int
     mode: int
     payload: bytes
     stages: int = 1
+    slices: int | None = None
+    seed: int | None = None
 
 
 def pack(content: Container, fingerprint: bytes) -> bytes:
@@ -46,9 +58,15 @@ def pack(content: Container, fingerprint: bytes) -> bytes:
         raise BitstreamError(f"image side above {MAXIMUM_SIDE} pixels: tile the image")
     if content.width * content.height > MAXIMUM_PIXELS:
         raise BitstreamError(f"image of more than {MAXIMUM_PIXELS} pixels: tile the image")
-    stages, flag = (bytes([content.stages]), STAGES_FLAG) if content.stages > 1 else (b"", 0)
-    head = MAGIC + bytes([VERSION << 4 | flag | content.mode]) + fingerprint
-    body = head + _leb128(content.width) + _leb128(content.height) + stages + content.payload
+    kind, fields = VERSION << 4 | content.mode, b""
+    if content.stages > 1:
+        kind, fields = kind | STAGES_FLAG, bytes([content.stages])
+    if content.slices is not None:
+        kind, fields = kind + (SLICES_VERSION - VERSION << 4), fields + bytes([content.slices])
+        if content.seed is not None:
+            kind, fields = kind | SEED_FLAG, fields + content.seed.to_bytes(SEED_BYTES)
+    head = MAGIC + bytes([kind]) + fingerprint
+    body = head + _leb128(content.width) + _leb128(content.height) + fields + content.payload
     return body + _checksum(body)
 
 
@@ -62,9 +80,11 @@ def unpack(data: bytes, fingerprint: bytes, codec: str) -> Container:
         )
     if len(data) < 2 + 1 + FINGERPRINT_BYTES + 2 + CHECKSUM_BYTES:
         raise BitstreamError(f"{codec}: the stream ends within its header; it is truncated, copy or encode it again")
-    if data[2] >> 4 != VERSION:
+    version, mode = data[2] >> 4, data[2] % MODES
+    if version not in (VERSION, SLICES_VERSION):
         raise BitstreamError(
-            f"{codec}: stream format {data[2] >> 4}, but this hvqbench reads {VERSION}; use the matching one"
+            f"{codec}: stream format {version}, but this hvqbench reads {VERSION} and {SLICES_VERSION}; "
+            "use the matching one"
         )
     if _checksum(data[:-CHECKSUM_BYTES]) != data[-CHECKSUM_BYTES:]:
         raise BitstreamError(f"{codec}: checksum mismatch, the stream is truncated or altered; copy or encode it again")
@@ -90,7 +110,17 @@ def unpack(data: bytes, fingerprint: bytes, codec: str) -> Container:
         stages, body = (body[0] if body else 0), body[1:]
         if stages < 2:
             raise BitstreamError(f"{codec}: the header says {stages} stages; the stream is damaged, encode it again")
-    return Container(width, height, data[2] % MODES, bytes(body), stages)
+    slices = seed = None
+    if version == SLICES_VERSION:
+        slices, body = (body[0] if body else 0), body[1:]
+        if mode & SEED_FLAG:
+            seed, body = int.from_bytes(body[:SEED_BYTES]), body[SEED_BYTES:]
+            mode ^= SEED_FLAG
+        if slices < 1 or mode:
+            raise BitstreamError(
+                f"{codec}: the header says {slices} slices in index mode {mode}; the stream is damaged, encode it again"
+            )
+    return Container(width, height, mode, bytes(body), stages, slices, seed)
 
 
 def _checksum(body: bytes) -> bytes:

@@ -88,6 +88,11 @@ def inspect_codec(
     for file in images:
         image = file.read()
         data = codec.encode(image, point).data
+        if slices := codec.sent_slices(data):
+            raise HvqbenchError(
+                f"{codec.id} sends {slices} slices of {file.name} at {codec.spec.point_name} {point:g}, and no bits "
+                "of the others; inspect it at a point where all are sent"
+            )
         indices = [torch.from_numpy(part).long() for part in codec.decode_indices(data)]
         embeddings = [part.cpu() for part in tokenizer.embed([part[None].to(codec.device) for part in indices])]
         layout = Layout.of(tokenizer, *image.shape[:2]).first(len(indices))

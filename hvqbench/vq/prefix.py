@@ -1,4 +1,4 @@
-"""What a decoder makes of symbols that were not sent: the likeliest ones, or a sample that a seed repeats anywhere.
+"""What a decoder makes of slices that were not sent: the likeliest symbols, or a sample that a seed repeats anywhere.
 
 Weights are the same on every machine, and so are these random numbers: Philox (Salmon et al., SC 2011) counts its way
 through a grid's positions, so that a draw depends on seed, grid and position, and not on the order or size of steps.
@@ -6,7 +6,7 @@ through a grid's positions, so that a draw depends on seed, grid and position, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from hvqbench.vq.walk import Name, Step
 
 Complete = Callable[[Step], Tensor]
 """Names the symbols (n, int64) of a step that was not sent."""
+IsSent = Callable[[Step], bool]
+"""Whether a step's symbols are sent."""
 
 
 def likeliest(step: Step) -> Tensor:
@@ -41,15 +43,15 @@ def sampled(seed: int) -> Complete:
 
 def _uniform(seed: int, grid: Grid) -> Tensor:
     """A number in [0, 1) for each position of *grid* (float64, multiples of 2^-53)."""
-    words = np.random.Philox(key=[seed, grid.level]).random_raw(grid.height * grid.width)
+    words = np.random.Philox(key=[seed, grid.level + (int(grid.side) << 32)]).random_raw(grid.height * grid.width)
     return torch.from_numpy((words >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
-def is_sent(numbers: Mapping[str, Tensor], count: int) -> Callable[[Step], bool]:
-    """Whether a step belongs to the first *count* slices; *numbers* has each position's, flat and by grid name."""
-    return lambda step: int(numbers[step.grid.name][step.positions[0]]) < count
+def completion(seed: int | None) -> Complete:
+    """:func:`sampled` with that seed; :func:`likeliest` without one."""
+    return likeliest if seed is None else sampled(seed)
 
 
-def completed(name: Name, sent: Callable[[Step], bool], complete: Complete) -> Name:
+def completed(name: Name, sent: IsSent, complete: Complete) -> Name:
     """*name* for the steps that are *sent*, and *complete* for all others."""
     return lambda step: name(step) if sent(step) else complete(step)

@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from hvqbench.vq.layout import Grid
@@ -74,24 +72,3 @@ def collect(steps: Iterable[tuple[Step, Tensor]]) -> dict[str, Tensor]:
             sent[step.grid.name] = step.grid.empty()
         sent[step.grid.name][step.positions] = symbols
     return sent
-
-
-def completed(name: Name, levels: int, seed: int | None = None) -> Name:
-    """*name* for the first *levels* levels, and for the rest, which was not sent, what the model itself expects.
-
-    The likeliest codewords (of equals the first), or with a *seed* a sample of the model's probabilities: the same on
-    every machine, since weights and random numbers are.
-    """
-    rng = np.random.default_rng(seed)
-
-    def complete(step: Step) -> Tensor:
-        if step.grid.level < levels:
-            return name(step)
-        if seed is None:
-            return step.weights.argmax(1).expand(len(step.positions))
-        # Weights add up exactly, so these sums are the same in any order; a draw lies below the last of them.
-        heights = step.weights.cumsum(1).expand(len(step.positions), -1)
-        draws = torch.from_numpy(rng.random(len(step.positions)))[:, None] * heights[:, -1:]
-        return torch.searchsorted(heights.contiguous(), draws, right=True)[:, 0].clamp_max(heights.shape[1] - 1)
-
-    return complete

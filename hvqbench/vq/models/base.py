@@ -18,7 +18,8 @@ from hvqbench.vq import coders
 from hvqbench.vq.base import BaseTokenizer
 from hvqbench.vq.coders import Coded, Coder
 from hvqbench.vq.layout import Layout, by_name
-from hvqbench.vq.walk import Name, Walk, collect, completed, drive, given
+from hvqbench.vq.prefix import Complete, IsSent, completed, likeliest
+from hvqbench.vq.walk import Name, Walk, collect, drive, given
 
 
 class IndexModel(ABC):
@@ -47,9 +48,27 @@ class IndexModel(ABC):
         """
         return {}
 
-    def encode(self, layout: Layout, name: Name) -> Iterator[Coded]:
-        """After each grid of *layout*, the payload of all so far; *name* says what is sent."""
-        return coders.encode(self.coder, self.walk(layout), name)
+    def slices(self, layout: Layout) -> int:
+        """How many parts *layout* is coded in, one after the other, of which any first ones decode: its grids."""
+        return len(layout)
+
+    def sent(self, layout: Layout, slices: int | None) -> IsSent:
+        """Whether a step belongs to the first *slices* of *layout*; None for all of them."""
+        return lambda step: slices is None or step.grid.level < slices
+
+    def ahead(self, layout: Layout, maps: Sequence[Tensor], slices: int | None = None) -> Mapping[str, Tensor]:
+        """How the bits of what follows change with the entry of each position of *maps*, to first order.
+
+        D×h·w for each grid by name, in bits per unit; none where a model does not know, or nothing hangs on indices.
+        """
+        return {}
+
+    def encode(self, layout: Layout, name: Name, slices: int | None = None) -> Iterator[Coded]:
+        """After each grid of *layout*, the payload of all so far; *name* says what is sent.
+
+        Of the first *slices* alone, by default of all; what *name* says of the others is what the decoder will find.
+        """
+        return coders.encode(self.coder, self.walk(layout), name, self.sent(layout, slices))
 
     def code(self, layout: Layout, maps: Sequence[Tensor], side: Mapping[str, Tensor]) -> Coded:
         """The payload of given *maps* (h×w, one for each grid of *layout*) and of *side*."""
@@ -57,17 +76,14 @@ class IndexModel(ABC):
         return coded
 
     def read(
-        self, layout: Layout, payload: bytes, levels: int | None = None, seed: int | None = None
+        self, layout: Layout, payload: bytes, slices: int | None = None, complete: Complete = likeliest
     ) -> dict[str, Tensor]:
         """The symbols (flat, int64, by name) of all grids, the model's own among them.
 
-        *payload* holds the first *levels* grids of *layout*, all by default; the others are completed by what the model
-        expects (:func:`hvqbench.vq.walk.completed`). Raises ValueError or AssertionError (constriction's) for a payload
-        that cannot be one.
+        *payload* holds the first *slices* of *layout*, all by default; *complete* names the others. Raises ValueError
+        or AssertionError (constriction's) for a payload that cannot be one.
         """
-        name = coders.decoder(self.coder, payload)
-        if levels is not None:
-            name = completed(name, levels, seed)
+        name = completed(coders.decoder(self.coder, payload), self.sent(layout, slices), complete)
         return collect(drive(self.walk(layout), name))
 
     def decode(self, layout: Layout, payload: bytes) -> list[Tensor]:

@@ -50,6 +50,7 @@ class Slice:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be asked for where gradients are wanted
 def window_slices(sizes: tuple[Size, ...], counts: tuple[int, ...]) -> tuple[Slice, ...]:
     """The slices, none of them empty, of a window with those *sizes* (h, w), one for each grid, of *counts* slices."""
     slices: list[Slice] = []

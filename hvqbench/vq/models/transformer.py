@@ -215,31 +215,52 @@ class Transformer(nn.Module):
             parts.append(torch.cat([table[:, y], table[:, x]], 2))
         return torch.cat(parts, 1)
 
-    def bits(self, maps: Sequence[Tensor], codebooks: Sequence[Tensor], share: float = 1.0) -> dict[str, Any]:
-        """Code length of *maps* (B×h×w of the first grids).
+    def bits(
+        self,
+        maps: Sequence[Tensor],
+        codebooks: Sequence[Tensor],
+        share: float = 1.0,
+        context: Sequence[Tensor] | None = None,
+        soft: Sequence[Tensor] | None = None,
+    ) -> dict[str, Any]:
+        """Code length of *maps* (B×h×w of the first grids; what is -1 costs nothing).
 
         ``indices`` has for each grid the bits of its positions, in any order, ``slices`` the mean bits of a position of
         each slice, and ``z`` is 0. Of a random *share* of each slice's positions only, where it is below 1.
+
+        *context* is what grids hold (B×D×h×w), by default the symbols' entries: a gradient towards it says what other
+        entries would cost all that follows. With *soft*, the probabilities (B×h·w×K) of the codewords at each position,
+        their mean code length is meant.
         """
         sizes = [(part.shape[-2], part.shape[-1]) for part in maps]
         sides, books = self.config.sides[: len(maps)], [contents(book).detach() for book in codebooks]
         found: dict[int, list[Tensor]] = {}
         for windows in split(sizes, sides, 2**62):
             own = [windows.content(level, part.flatten(1)).flatten(0, 1) for level, part in enumerate(maps)]
-            grids = [
-                entries(part.unflatten(-1, size), book)
-                for part, size, book in zip(own, windows.sizes, books, strict=False)
-            ]
+            if context is None:
+                grids = [
+                    entries(part.unflatten(-1, size), book)
+                    for part, size, book in zip(own, windows.sizes, books, strict=False)
+                ]
+            else:
+                held = [windows.content(level, part.flatten(2)).transpose(1, 2) for level, part in enumerate(context)]
+                grids = [part.flatten(0, 1).unflatten(-1, size) for part, size in zip(held, windows.sizes, strict=True)]
             hidden = self.hidden(grids)
             for part in window_slices(windows.sizes, self.config.slices[: len(maps)]):
                 rows = hidden[:, part.start : part.stop].expand(-1, len(part.positions), -1).flatten(0, 1)
-                targets = own[part.level][:, part.positions].flatten()
+                targets = exist = own[part.level][:, part.positions].flatten()
+                if soft is not None:
+                    places = windows.positions[part.level][:, part.positions]
+                    targets = soft[part.level][:, places].flatten(0, 2)
                 if share < 1:
-                    kept = torch.randperm(len(targets), device=targets.device)[: max(1, round(share * len(targets)))]
-                    rows, targets = rows[kept], targets[kept]
+                    kept = torch.randperm(len(exist), device=exist.device)[: max(1, round(share * len(exist)))]
+                    rows, targets, exist = rows[kept], targets[kept], exist[kept]
                 logits = self.head[part.level](rows).float()
-                costs = functional.cross_entropy(logits, targets, reduction="none", ignore_index=-1) * LOG2_E
-                found.setdefault(part.number, []).append(costs[targets >= 0])
+                if soft is None:
+                    costs = functional.cross_entropy(logits, targets, reduction="none", ignore_index=-1)
+                else:
+                    costs = -(targets * logits.log_softmax(1)).sum(1)
+                found.setdefault(part.number, []).append(costs[exist >= 0] * LOG2_E)
         level_of = [level for level, count in enumerate(self.config.slices) for _ in range(count)]
         indices = [
             torch.cat([c for number, parts in found.items() if level_of[number] == level for c in parts])

@@ -17,15 +17,15 @@ from torch import Tensor
 from hvqbench.errors import HvqbenchError
 from hvqbench.timing import span
 from hvqbench.vq import coders
-from hvqbench.vq.base import BaseTokenizer
+from hvqbench.vq.base import BaseTokenizer, entries
 from hvqbench.vq.coders import Coded
 from hvqbench.vq.layout import Grid, Layout, by_name
 from hvqbench.vq.models.base import IndexModel, check_tokenizer
 from hvqbench.vq.models.slices import Slice, Windows, slice_numbers, split, window_slices
 from hvqbench.vq.models.transformer import Transformer
 from hvqbench.vq.models.transformer_exact import ExactTransformer, State
-from hvqbench.vq.prefix import Complete, completed, is_sent
-from hvqbench.vq.walk import Step, Walk, collect, drive, given
+from hvqbench.vq.prefix import IsSent
+from hvqbench.vq.walk import Step, Walk, given
 
 PART = 2**15
 """Positions, over all grids, of the windows that are coded together: part of the format."""
@@ -33,6 +33,8 @@ KEPT = 2**16
 """Positions up to which keys and values stay from grid to grid (6 kB each, for the small model); else made again."""
 ROWS = 2**12
 """Positions that go through the network together where all are known: bounds memory, and leaves no trace."""
+AHEAD = 2**13
+"""Positions of windows whose gradients are found together: bounds memory."""
 BLOCK = 2**19
 """Weights held at a time: 4 MB, which a cache holds."""
 
@@ -46,7 +48,8 @@ class TransformerModel(IndexModel):
     @classmethod
     def load(cls, weights: Path | None, tokenizer: BaseTokenizer) -> Self:
         assert weights is not None
-        model, trained_for = Transformer.load(weights)
+        with torch.inference_mode(False):  # ahead() wants gradients
+            model, trained_for = Transformer.load(weights)
         check_tokenizer(weights, trained_for, tokenizer)
         config = model.config
         if config.factors != tuple(spec.factor for spec in tokenizer.grids):
@@ -62,21 +65,39 @@ class TransformerModel(IndexModel):
         *_, coded = coders.encode(self.coder, self._walk(layout, known), given(known))
         return coded
 
-    def code_slices(self, layout: Layout, maps: Sequence[Tensor], count: int) -> Coded:
-        """The payload of the first *count* slices of *maps* alone (RDVQ's rate control at test time)."""
-        known, writer, bits = by_name(layout, maps), self.coder.writer(), dict.fromkeys([layout.grids[0].stream], 0.0)
-        sent = is_sent(self.slice_numbers(layout), count)
-        # Windows do not see each other, so that no slice that is sent depends on one that is not.
-        for step, symbols in drive(self._walk(layout, known), given(known)):
-            if sent(step):
-                bits[step.grid.stream] = bits.get(step.grid.stream, 0.0) + writer.put(step, symbols)
-        return Coded(writer.payload(), bits)
+    def slices(self, layout: Layout) -> int:
+        return sum(self.config.slices[: len(layout)])
 
-    def read_slices(self, layout: Layout, payload: bytes, count: int, complete: Complete) -> list[Tensor]:
-        """Maps (h×w, int64) of all grids from the payload of the first *count* slices; *complete* names the others."""
-        sent = is_sent(self.slice_numbers(layout), count)
-        name = completed(coders.decoder(self.coder, payload), sent, complete)
-        return layout.maps(collect(drive(self._walk(layout), name)))
+    def sent(self, layout: Layout, slices: int | None) -> IsSent:
+        # Windows do not see each other, so that no slice that is sent depends on one that is not.
+        if slices is None:
+            return lambda _: True
+        numbers = self.slice_numbers(layout)
+        return lambda step: int(numbers[step.grid.name][step.positions[0]]) < slices
+
+    def ahead(self, layout: Layout, maps: Sequence[Tensor], slices: int | None = None) -> Mapping[str, Tensor]:
+        """The gradient of the float network: the encoder alone needs it, so it may differ between machines."""
+        levels, books = len(maps), self.exact.codebooks[: len(maps)]
+        numbers = self.slice_numbers(layout)
+        with span("ahead"), torch.inference_mode(False), torch.enable_grad():
+            whole = [part.flatten().clone() for part in maps]
+            sent = [
+                part if slices is None else part.where(numbers[grid.name] < slices, -1)
+                for part, grid in zip(whole, layout.grids, strict=True)
+            ]
+            found = [torch.zeros(book.shape[1], len(part)) for part, book in zip(whole, books, strict=True)]
+            for windows in split([part.shape for part in maps], self.config.sides[:levels], AHEAD):
+                symbols = [windows.content(level, part) for level, part in enumerate(sent)]
+                context = [
+                    entries(windows.content(level, part).unflatten(-1, size), book).requires_grad_()
+                    for level, (part, size, book) in enumerate(zip(whole, windows.sizes, books, strict=True))
+                ]
+                maps_of = [part.unflatten(-1, size) for part, size in zip(symbols, windows.sizes, strict=True)]
+                bits = self.exact.model.bits(maps_of, books, context=context)["indices"]
+                gradients = torch.autograd.grad(torch.cat(bits).sum(), context, materialize_grads=True)
+                for level, gradient in enumerate(gradients):
+                    found[level][:, windows.positions[level]] = gradient.flatten(2).transpose(0, 1)
+        return {grid.name: part for grid, part in zip(layout.grids, found, strict=True)}
 
     def slice_numbers(self, layout: Layout) -> dict[str, Tensor]:
         """For each position of each grid (flat, int64, by name) the number of its slice, among those of all grids."""

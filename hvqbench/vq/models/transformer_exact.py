@@ -148,9 +148,12 @@ class ExactTransformer:
 
     def __init__(self, model: Transformer, codebooks: Sequence[Tensor], exact: bool | None = None) -> None:
         self.model, self.config = model, model.config
+        self.codebooks = [contents(book.cpu()) for book in codebooks]
         self.single = torch.float32 if (exact if exact is not None else single_products_are_exact()) else torch.float64
         self.blocks = [ExactBlock(block, self.single) for block in cast("list[Block]", list(model.blocks))]
-        self.tables = [_table(cast(nn.Linear, e).weight, book) for e, book in zip(model.embed, codebooks, strict=True)]
+        self.tables = [
+            _table(cast(nn.Linear, e).weight, book) for e, book in zip(model.embed, self.codebooks, strict=True)
+        ]
         self.slice = (model.slice.detach().double() * 2**STREAM_BITS).round()
         norm, length = model.norm.weight.detach().double(), norm_length(self.config.width)
         self.heads, self.offsets = [], []
@@ -201,7 +204,7 @@ class ExactTransformer:
 
 def _table(weight: Tensor, codebook: Tensor) -> Tensor:
     """What each symbol adds to the residual stream (K+1×d, float64); the last row, of absent positions, is 0."""
-    anchors = (contents(codebook.cpu()).double() * 2**ANCHOR_BITS).round()
+    anchors = (codebook.double() * 2**ANCHOR_BITS).round()
     if anchors.abs().max() > ANCHOR_LIMIT * 2**ANCHOR_BITS:
         raise HvqbenchError(f"codebook entries exceed ±{ANCHOR_LIMIT}: rescale the tokenizer's latent before export")
     weight = weight.detach().double()
