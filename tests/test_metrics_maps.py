@@ -9,7 +9,7 @@ from hvqbench.codec import Image
 from hvqbench.data import load_dataset
 from hvqbench.errors import HvqbenchError
 from hvqbench.metrics import load_metric
-from hvqbench.metrics.maps import MAPS, DISTSMap, load_map
+from hvqbench.metrics.maps import MAPS, DISTSMap, load_map, load_maps
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,11 @@ def test_it_shows_where_the_images_differ(metric: str, pair: tuple[Image, Image]
 def test_sides_that_are_no_multiple_of_anything(pair: tuple[Image, Image]) -> None:
     for metric in MAPS:
         assert load_map(metric).map(pair[0][:67, :101], pair[1][:67, :101]).shape == (67, 101)
+
+
+def test_an_alias_is_the_metric_that_it_stands_for() -> None:
+    assert list(load_maps(["lpips", "dists", "lpips-alex"])) == ["lpips-alex", "dists"]
+    assert load_map("lpips").info.id == "lpips-alex"
 
 
 def test_what_has_no_map_is_said(pair: tuple[Image, Image]) -> None:

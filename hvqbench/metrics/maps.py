@@ -12,6 +12,7 @@ that the map's mean is above the score.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -32,13 +33,25 @@ MAPS = ("lpips-alex", "lpips-vgg", "dists")
 WINDOW, STEP = 64, 16
 """Of DISTS' map, in pixels: the side of a window, and how far one is from the next. DISTS' last layer is of 16."""
 
+LIGHTEST = {"lpips-alex": 0.8, "lpips-vgg": 0.8, "dists": 0.5}
+"""The value that has a map's lightest colour where maps are to compare with others that are not at hand: about what the
+worst hundredth of a picture has at the lowest rates."""
+
 Map = NDArray[np.float32]
+
+
+def load_maps(metrics: Iterable[str]) -> dict[str, LPIPSMap | DISTSMap]:
+    """The map of each of *metrics*; one that has none raises before anything is computed."""
+    from hvqbench.metrics import metric_id
+
+    return {name: load_map(name) for name in map(metric_id, metrics)}
 
 
 def load_map(metric: str) -> LPIPSMap | DISTSMap:
     """The map of *metric*, one of :data:`MAPS`; its weights are loaded when it is first called."""
-    from hvqbench.metrics import metric_info
+    from hvqbench.metrics import metric_id, metric_info
 
+    metric = metric_id(metric)
     if metric not in MAPS:
         metric_info(metric)  # says so if there is no such metric at all
         raise HvqbenchError(f"{metric} has no map: choose one of {', '.join(MAPS)}")
