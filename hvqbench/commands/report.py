@@ -16,7 +16,7 @@ app = typer.Typer(**PLAIN)
 @app.command()
 def report(
     spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A spec: its name (paper) or path; default: all there is.")
+        str | None, typer.Argument(metavar="SPEC", help="A spec: its name (paper) or path; default: all there is.")
     ] = None,
     codec: Annotated[
         list[str] | None, typer.Option("--codec", help="Only these codecs: ids or tags, each with @POINTS.")
@@ -37,7 +37,7 @@ def report(
     html: Annotated[bool, typer.Option("--html", help="One HTML file with everything, too.")] = False,
     maps: Annotated[
         list[str] | None,
-        typer.Option("--map", help="That file, its pictures with maps of lpips-alex, lpips-vgg or dists."),
+        typer.Option("--map", help="That file, with maps of where lpips-alex, lpips-vgg or dists sees a difference."),
     ] = None,
     catalog: CatalogOption = None,
 ) -> None:

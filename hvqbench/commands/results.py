@@ -169,7 +169,9 @@ def inspect(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for tables, figures and maps of the bits.")] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option("--map", help="Beside them, where a metric sees the difference: lpips-alex, lpips-vgg, dists."),
+        typer.Option(
+            "--map", help="Beside them, maps of where a metric sees a difference: lpips-alex, lpips-vgg, dists."
+        ),
     ] = None,
     device: Device = "cpu",
     catalog: CatalogOption = None,
