@@ -28,7 +28,9 @@ def match(
     device: Device = "cpu",
     catalog: CatalogOption = None,
 ) -> None:
-    """Bring codecs to the same rate or quality on each image, for like-for-like pictures. Exits with 1 if one misses it."""
+    """Bring codecs to the same rate or quality on each image, for like-for-like pictures.
+    Exits with 1 if one misses it.
+    """  # noqa: D205
     use_catalog(catalog)
     from hvqbench import matching
     from hvqbench.rate_control import Target
