@@ -30,7 +30,7 @@ def match(
 ) -> None:
     """Bring codecs to the same rate or quality on each image, for like-for-like pictures.
     Exits with 1 if one misses it.
-    """  # noqa: D205
+    """
     use_catalog(catalog)
     from hvqbench import matching
     from hvqbench.rate_control import Target
