@@ -19,9 +19,10 @@ RUN pip install torch torchvision -c /tmp/constraints.txt --extra-index-url http
 COPY . /tmp/hvqbench
 RUN pip install /tmp/hvqbench -c /tmp/constraints.txt && rm -rf /tmp/hvqbench
 
-# Not root, so that a mistake in a mounted folder stays small; --user "$(id -u)" writes as you.
-RUN useradd --create-home user && mkdir -p /cache /work && chmod 777 /cache /work
-USER user
+# Not root, so that a mistake in a mounted folder stays small; --user "$(id -u)" writes as you. By number, so that a cluster
+# that refuses root can tell.
+RUN useradd --uid 1000 --create-home user && mkdir -p /cache /work && chmod 777 /cache /work
+USER 1000
 WORKDIR /work
 VOLUME /cache
 ENTRYPOINT ["hvqbench"]

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from hvqbench.errors import HvqbenchError
 from hvqbench.report.html import LIMIT, pictures, write_html
 from hvqbench.report.html.pictures import Blobs, error_map, picture
 from hvqbench.report.html.room import Room, make_room, near_points, spread
+from hvqbench.report.names import Names
+from hvqbench.report.spec import ReportSpec
 
 
 class Reader(HTMLParser):
@@ -246,12 +249,39 @@ def test_the_room_opens_on_the_median_case() -> None:
     wanted += [item("old", 7, image, 0.11, 0.5) for image in gains] + [
         item("old", 8, image, 0.9, 0.1) for image in gains
     ]
-    opening = median_case(wanted, finding, "LPIPS")
+    opening = median_case(wanted, finding, Names())
     assert opening
     assert (opening.image, opening.codec, opening.point, opening.rival) == ("even", "new", 1, "old")
     assert "the median of 5 images" in opening.says
-    assert median_case([item("new", 1, "a", 0.1, None)], finding, "LPIPS") is None
-    assert median_case(wanted[:5], finding, "LPIPS") is None
+    assert median_case([item("new", 1, "a", 0.1, None)], finding, Names()) is None
+    assert median_case(wanted[:5], finding, Names()) is None
+
+
+def test_a_spec_says_what_things_are_called_and_the_ids_stay_to_be_found(
+    rows: list[dict[str, Any]], write: Callable[..., str]
+) -> None:
+    """Of all that a reader sees; commands, provenance and the column of ids in the table of codecs are ids."""
+    entries = {"hypervq": "HyperVQ (ours)", "huffman-vq": "Huffman", "psnr": "Fidelity", "toy": "Toys"}
+    text = write(rows, spec=ReportSpec(names=entries))
+    page = Reader(text)
+    assert "HyperVQ (ours) needs 39 % fewer bits than Huffman at equal Fidelity" in page.says
+    assert "6 images of Toys" in page.says
+    assert re.search(r"BD-rate of HyperVQ \(ours\) against Huffman \S+ % Fidelity, 95 % interval", page.says)
+    assert "BD-rate against Huffman" in page.says
+    points = [row for row in page.rows if "Copy command" in row]
+    assert len(points) == 8
+    assert all(re.match(r" (HyperVQ \(ours\)|Huffman) ", row) for row in points)
+    assert "hvqbench run --codec hypervq" in points[-1]
+    codecs = next(n for n, row in enumerate(page.rows) if row == " codec called what it is fingerprint rows")
+    assert [row.split()[0] for row in page.rows[codecs + 1 : codecs + 3]] == ["huffman-vq", "hypervq"]
+    assert page.rows[codecs + 2].startswith(" hypervq HyperVQ (ours) ")
+    data = data_of(text)
+    assert data["names"] == entries
+    assert data["metrics"]["psnr"]["title"] == "Fidelity"
+    assert {curve["codec"] for curve in data["datasets"]["toy"]["psnr"]} == {"hypervq", "huffman-vq"}  # keys are ids
+    plain = write(rows)
+    assert data_of(plain)["names"] == {}
+    assert " codec what it is fingerprint rows" in Reader(plain).rows
 
 
 def test_no_result_says_how_to_get_one(write: Callable[..., str]) -> None:
@@ -414,6 +444,46 @@ def test_error_map_is_dark_where_nothing_differs_and_bright_where_much_does() ->
     assert shown.shape == (8, 13, 3)
     assert shown[0, 0].sum() < 30
     assert shown[0, -1].sum() > 500
+
+
+class _Bright:
+    """Stands in for a metric's map: bright where the decode is, dark elsewhere."""
+
+    def __init__(self) -> None:
+        from hvqbench.metrics import metric_info
+
+        self.info, self.calls = metric_info("dists"), 0
+
+    def map(self, original: Any, decoded: Any) -> Any:
+        self.calls += 1
+        values = np.zeros(original.shape[:2], np.float32)
+        values[:, original.shape[1] // 2 :] = 0.5
+        return values
+
+
+def test_maps_of_metrics_are_made_once_and_shown_beside_the_error(
+    store: Path, whole: tuple[Room, Blobs], tmp_path: Path
+) -> None:
+    results, mapper = hvqbench.read_results(store), _Bright()
+    blobs = Blobs(8_000_000)
+    room = make_room(results, "sample", ["psnr"], store, blobs, maps={"dists": mapper})  # type: ignore[dict-item]
+    assert [list(decode["maps"]) for decode in room.decodes] == [["error", "dists"]] * 12
+    assert [list(decode["maps"]) for decode in whole[0].decodes] == [["error"]] * 12
+    data = base64.b64decode(blobs.texts[room.decodes[0]["maps"]["dists"]])
+    shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int).sum(2)
+    assert shown[:, 0].max() < 30
+    assert shown[:, -1].min() > 500
+    assert mapper.calls == 12
+    again = make_room(results, "sample", ["psnr"], tmp_path, Blobs(8_000_000), maps={"dists": mapper})  # type: ignore[dict-item]
+    assert again.decodes == room.decodes
+    assert mapper.calls == 12  # the others came from the cache
+    mapper.info = replace(mapper.info, version="9")
+    make_room(results, "sample", ["psnr"], store, Blobs(8_000_000), maps={"dists": mapper})  # type: ignore[dict-item]
+    assert mapper.calls == 24
+    mapper.info = replace(mapper.info, version="10", minimum_side=10_000)
+    small = make_room(results, "sample", ["psnr"], store, Blobs(8_000_000), maps={"dists": mapper})  # type: ignore[dict-item]
+    assert [list(decode["maps"]) for decode in small.decodes] == [["error"]] * 12
+    assert len([note for note in small.notes if "is too small for a map of DISTS" in note]) == 3
 
 
 def test_points_nearest_to_the_others_are_chosen() -> None:

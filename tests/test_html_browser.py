@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -225,6 +227,48 @@ def test_views_zoom_original_and_error_map(tab: Tab) -> None:
     now = page.evaluate("[...document.querySelectorAll('.pane')].map(p => p.classList.contains('off'))")
     assert sorted(seen) == [False, True]
     assert now == seen[::-1]
+
+
+def test_every_map_has_a_button_and_e_goes_through_them(browser: Browser, report: Path, tmp_path: Path) -> None:
+    """As after ``report --map dists``, with another picture of each decode in the map's place, and with names."""
+    text = report.read_text(encoding="utf-8")
+    start = text.index('id="data">') + len('id="data">')
+    end = text.index("</script>", start)
+    data = json.loads(text[start:end])
+    data["maps"]["dists"] = {"title": "DISTS", "lightest": "0.5"}
+    data["names"] = {"webp": "Codec W", "jpeg": "Codec J", "jpeg2000": "Codec T", "ms-ssim": "Structure"}
+    for room in data["rooms"].values():
+        for decode in room["decodes"]:
+            decode["maps"]["dists"] = decode["src"]
+    button = '<button type="button" data-map="dists" aria-pressed="false">DISTS map</button>\n</div>'
+    text = text[:start] + json.dumps(data).replace("<", "\\u003c") + text[end:]
+    place = text.index('data-map="error"')
+    text = text[:place] + text[place:].replace("</div>", button, 1)
+    (tmp_path / "maps.html").write_text(text, encoding="utf-8")
+    tab = Tab(browser.new_page(viewport={"width": 1024, "height": 900}), tmp_path / "maps.html")
+    stage, scale = tab.page.locator("#stage"), tab.page.locator("#map-scale")
+    pressed = "[...document.querySelectorAll('#maps [aria-pressed=true]')].map(button => button.textContent)"
+    shown = "(() => {const d = decodeIn(room.slots[0]); return [d.src, d.maps.error, d.maps.dists].map(url)})()"
+    picture, error, dists = tab.page.evaluate(shown)
+    first = "document.querySelector('#stage img').src"
+    for now, source, said in ((["Error map"], error, "Error 0"), (["DISTS map"], dists, "DISTS 0"), ([], picture, "")):
+        stage.press("e")
+        assert tab.page.evaluate(pressed) == now
+        assert tab.page.evaluate(first) == source
+        assert scale.is_visible() == bool(said)
+        assert said in scale.inner_text()
+    tab.page.get_by_role("button", name="DISTS map").click()
+    assert scale.inner_text().split() == ["DISTS", "0", "0.5"]
+    for place, least in (("#legend", 3), ("#captions", 2), ("#slots", 6), ("#stage", 2)):
+        said = tab.page.locator(place).inner_text()
+        assert len(re.findall("Codec [WJT]", said)) >= least
+        assert not re.search("webp|jpeg", said)
+    assert tab.page.get_by_role("button", name="Structure", exact=True).is_visible()
+    tab.page.locator("#chart svg .mark-symbol path").first.hover(force=True)
+    tooltip = tab.page.locator("#vg-tooltip-element")
+    tooltip.wait_for(state="visible")
+    assert "Structure" in tooltip.inner_text()
+    assert tab.said == []
 
 
 def test_a_third_codec_and_the_rate_nearest_to_the_first(tab: Tab) -> None:

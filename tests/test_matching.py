@@ -176,6 +176,18 @@ def test_the_command(capsys: pytest.CaptureFixture[str], images: Path, tmp_path:
     assert [record["status"] for record in json.loads(text)] == ["failed", "ok"]
 
 
+def test_a_missed_target_is_said_and_is_the_exit_status(
+    capsys: pytest.CaptureFixture[str], images: Path, tmp_path: Path
+) -> None:
+    coarse = "def encode(self, image, point):\n        return super().encode(image, 90 if point > 50 else 5)"
+    name = write_codec(tmp_path, "coarse", coarse)
+    options = ["--dataset", images, "--out", tmp_path / "out"]
+    code, text, said = matched(capsys, "--bpp", "1", "--codec", f"{name},webp", *options)
+    assert re.findall(r"^coarse +(\S+).* missed$", text, re.MULTILINE) == ["first", "second", "mean"]
+    assert said.splitlines()[-1] == "hvqbench: 2 of 4 did not reach bpp 1: their nearest is there"
+    assert code == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -9,7 +9,7 @@ from hvqbench.codec import Image
 from hvqbench.data import load_dataset
 from hvqbench.errors import HvqbenchError
 from hvqbench.metrics import load_metric
-from hvqbench.metrics.maps import MAPS, DISTSMap, load_map
+from hvqbench.metrics.maps import MAPS, DISTSMap, load_map, load_maps
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,23 @@ def test_it_shows_where_the_images_differ(metric: str, pair: tuple[Image, Image]
 def test_sides_that_are_no_multiple_of_anything(pair: tuple[Image, Image]) -> None:
     for metric in MAPS:
         assert load_map(metric).map(pair[0][:67, :101], pair[1][:67, :101]).shape == (67, 101)
+
+
+@pytest.mark.parametrize("level", [0, 90, 200, 255])
+def test_equal_pictures_have_no_difference_anywhere_however_plain(backbones: None, level: int) -> None:
+    """In float32 the variance of a plain window is rounding, and the map of 200 was 1 nearly everywhere."""
+    plain = np.full((96, 128, 3), level, np.uint8)
+    nearly = np.clip(plain.astype(int) + (-1 if level > 128 else 1), 0, 255).astype(np.uint8)
+    mapper = load_map("dists")
+    assert mapper.map(plain, plain.copy()).max() == 0
+    score = load_metric("dists")(plain, nearly)
+    assert mapper.map(plain, nearly, window=512) == pytest.approx(score, abs=1e-4)
+    assert load_map("lpips-alex").map(plain, plain.copy()).max() == 0
+
+
+def test_an_alias_is_the_metric_that_it_stands_for() -> None:
+    assert list(load_maps(["lpips", "dists", "lpips-alex"])) == ["lpips-alex", "dists"]
+    assert load_map("lpips").info.id == "lpips-alex"
 
 
 def test_what_has_no_map_is_said(pair: tuple[Image, Image]) -> None:

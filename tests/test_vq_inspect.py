@@ -15,6 +15,7 @@ from hvqbench import cli
 from hvqbench.catalog import load_codec
 from hvqbench.data import Dataset, load_dataset
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.maps import load_map
 from hvqbench.report.indices import bits_figure
 from hvqbench.vq.inspect import (
     CODES,
@@ -210,6 +211,32 @@ def test_command_writes_tables_figures_and_maps(
     per_image = pd.read_csv(tmp_path / "images.csv")
     assert per_image["codec"].tolist() == ["tiny-hyperprior"] * 2 + ["rvq-context"] * 2
     assert per_image["fixed"].tolist() == [6 * 48, 6 * 30, 18 * 48, 18 * 30]
+
+
+def test_maps_of_metrics_stand_beside_those_of_the_bits(
+    vq_catalog: Path, images: Dataset, tmp_path: Path, backbones: None, capsys: pytest.CaptureFixture
+) -> None:
+    codec, file = codec_of(vq_catalog, "tiny-hyperprior"), images.images[0]
+    mapper = load_map("lpips-alex")
+    inspection = inspect_codec(codec, [file], mappers={"lpips-alex": mapper})
+    decoded = codec.decode(codec.encode(file.read(), 0).data)
+    (seen,) = inspection.seen
+    np.testing.assert_array_equal(seen["lpips-alex"], mapper.map(file.read(), decoded))
+    figure = bits_figure(file.read(), inspection.maps[0], inspection, seen, {"lpips-alex": 0.25})
+    titled = {ax.get_title(): ax for ax in figure.axes}
+    shown = titled["LPIPS (AlexNet): light is 0.25"].images[0]
+    assert shown.get_array().shape == file.read().shape[:2]
+    assert shown.get_clim() == (0, 0.25)
+    command = ["inspect", "--codec", str(vq_catalog / "codecs" / "tiny-hyperprior"), "--dataset", str(file.path)]
+    for options, said in (
+        (["--map", "lpips-alex"], "name a folder for them with --out"),
+        (["--map", "psnr", "--out", str(tmp_path / "out")], "psnr has no map"),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([*command, *options])
+        assert exit_.value.code == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_map_lies_where_its_patches_are(tmp_path: Path) -> None:

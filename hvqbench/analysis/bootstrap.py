@@ -100,11 +100,12 @@ def bd_interval(
         return NONE
     sign = 1.0 if higher_is_better else -1.0
     delta = bd_rates if equal == "quality" else bd_metrics
-    pixels = anchor.pixels if by_pixels else np.ones(len(anchor.images))
 
     def statistic(drawn: Array) -> Array:
-        share = drawn * pixels
-        share /= share.sum(1, keepdims=True)
+        share = drawn
+        if by_pixels:
+            share = drawn * anchor.pixels
+            share /= share.sum(1, keepdims=True)
         pairs = [(share @ curve.image_bpp, sign * (share @ curve.image_values)) for curve in (anchor, test)]
         found = delta(pairs[0], pairs[1], method)
         return found if equal == "quality" else sign * found

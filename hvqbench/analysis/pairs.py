@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.analysis.curves import Curve, mean_curve, the_dataset
+from hvqbench.analysis.curves import COLUMNS, Curve, mean_curve, the_dataset
 from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ class Curves:
 
         if is_published(codec):
             return published_curve(codec, metric, dataset)
-        own = self._groups.get((dataset, codec))
-        rows = self.results if own is None else self.results.iloc[own]  # of all rows it says which codecs there are
-        return mean_curve(rows, codec, metric, dataset)
+        if (own := self._groups.get((dataset, codec))) is None:
+            return mean_curve(self.results, codec, metric, dataset)  # of all rows it says which codecs there are
+        needed = [name for name in dict.fromkeys((*COLUMNS, metric)) if name in self.results]  # the others are long
+        return mean_curve(self.results[needed].iloc[own], codec, metric, dataset)
 
 
 def curve_pair(

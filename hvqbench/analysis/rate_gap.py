@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RateGap:
-    """Rate of one operating point over the anchor's at equal quality, in per cent; NaN where the anchor has no rate."""
+    """Rate of one operating point over the anchor's at equal quality, in per cent; NaN where the anchor has no rate.
+
+    Both are means over *images* images; 0 where that is unknown, as of two published curves.
+    """
 
     codec: str
     anchor: str
@@ -35,6 +38,7 @@ class RateGap:
     bpp: float
     value: float
     rate_gap_percent: float
+    images: int = 0
     ci_low: float = math.nan
     ci_high: float = math.nan
     flags: tuple[str, ...] = ()
@@ -43,7 +47,8 @@ class RateGap:
     def text(self) -> str:
         """The result in one line, for a person."""
         said = "; ".join(FLAGS[flag] for flag in self.flags)
-        where = f"{self.metric} {self.value:.4g} on {self.dataset}"
+        of = f" ({self.images} image{'' if self.images == 1 else 's'})" if self.images else ""
+        where = f"{self.metric} {self.value:.4g} on {self.dataset}{of}"
         if math.isnan(self.rate_gap_percent):
             reason = said or f"{self.anchor}'s curve does not reach it, and nothing is extrapolated"
             return f"no rate gap of {self.codec} at {self.point:g} against {self.anchor} at {where}: {reason}"
@@ -84,7 +89,7 @@ def rate_gaps(
         low, high = NONE if math.isnan(gaps[number]) else _interval(pair, number, sign, method)
         place = (second.label, first.label, metric, pair.dataset, point)
         values = (float(second.bpp[number]), float(second.values[number]), float(gaps[number]))
-        found.append(RateGap(*place, *values, low, high, said))
+        found.append(RateGap(*place, *values, pair.images, low, high, said))
     return found
 
 

@@ -51,7 +51,7 @@ class Tails:
     images: int
 
 
-def tails(values: ArrayLike, images: Sequence[str], higher_is_better: bool) -> Tails:
+def tails(values: ArrayLike, images: ArrayLike, higher_is_better: bool) -> Tails:
     """The tails of *values*, one for each of *images*; what is NaN is left out, and infinity (of a PSNR) is good.
 
     Quantiles are interpolated linearly between the two images next to them.
@@ -61,14 +61,15 @@ def tails(values: ArrayLike, images: Sequence[str], higher_is_better: bool) -> T
     """
     numbers = np.asarray(values, float)
     known = ~np.isnan(numbers)
-    numbers, names = numbers[known], [name for name, keep in zip(images, known, strict=True) if keep]
+    numbers, names = numbers[known], np.asarray(images, object)[known]
     if not len(numbers):
         return Tails(math.nan, math.nan, math.nan, math.nan, "", 0)
     sign = 1 if higher_is_better else -1
     good = bad = math.nan
     if len(numbers) >= FEWEST_IMAGES:
         good, bad = (_quantile(numbers, q) for q in ((1 - SHARE, SHARE) if higher_is_better else (SHARE, 1 - SHARE)))
-    worst, image = min(zip(sign * numbers, names, strict=True))
+    worst = (sign * numbers).min()
+    image = min(names[sign * numbers == worst])
     return Tails(_round(numbers.mean()), good, bad, sign * float(worst), image, len(numbers))
 
 
@@ -89,17 +90,19 @@ def tails_table(results: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         ok = ok.assign(point_name="")
     records = []
     keys = ["dataset", "codec", "point_name", "point"]
-    for place, group in ok.groupby(keys, sort=False):
-        for metric in metrics:
-            if metric not in group or group[metric].isna().all():
+    images = ok["image"].to_numpy(object)
+    values = {metric: ok[metric].to_numpy(float) for metric in metrics if metric in ok}
+    for place, own in ok.groupby(keys, sort=False).indices.items():
+        for metric, of_metric in values.items():
+            if np.isnan(of_metric[own]).all():
                 continue
-            found = tails(group[metric], list(group["image"]), curve_metric(metric).higher_is_better)
+            found = tails(of_metric[own], images[own], curve_metric(metric).higher_is_better)
             records.append((*place, metric, found.images, found.mean, found.good, found.bad, found.worst, found.image))
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
 def _quantile(numbers: np.ndarray, share: float) -> float:
-    ordered = sorted(map(float, numbers))
+    ordered = np.sort(numbers).tolist()
     below, weight = divmod(share * (len(ordered) - 1), 1)
     low, high = ordered[int(below)], ordered[math.ceil(below + weight)]
     # NumPy's own quantile is NaN at or between infinite values, as those of equal images are.

@@ -16,7 +16,7 @@ app = typer.Typer(**PLAIN)
 @app.command()
 def report(
     spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A spec: its name (paper) or path; default: all there is.")
+        str | None, typer.Argument(metavar="SPEC", help="A spec: its name (paper) or path; default: all there is.")
     ] = None,
     codec: Annotated[
         list[str] | None, typer.Option("--codec", help="Only these codecs: ids or tags, each with @POINTS.")
@@ -35,6 +35,10 @@ def report(
         Path | None, typer.Option("--init", help="Only write a spec to start from, of what the results have.")
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="One HTML file with everything, too.")] = False,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="That file, with maps of where lpips-alex, lpips-vgg or dists sees a difference."),
+    ] = None,
     catalog: CatalogOption = None,
 ) -> None:
     """Figures and tables of results: all there is, what a spec asks for, or what options name."""
@@ -46,14 +50,15 @@ def report(
     if init is not None:
         from hvqbench.report.template import init_spec
 
-        if spec is not None or published or html:
+        if spec is not None or published or html or maps:
             raise HvqbenchError(
-                "--init writes a new spec: leave SPEC, --published and --html out, and put them into it"
+                "--init writes a new spec: leave SPEC, --published, --html and --map out, and put them into it"
             )
         typer.echo(init_spec(init, results, anchor=anchor, **chosen))
         return
     names = split(published, "published") if published else []
-    files = report_results(results, out, anchor, names, spec=spec, html=html, **chosen)
+    of_pictures = split(maps, "map") if maps else []
+    files = report_results(results, out, anchor, names, spec=spec, html=html or bool(maps), maps=of_pictures, **chosen)
     for line in files.missing:
         say(line)
     pages = (files.markdown, *([files.html] if files.html else []))

@@ -167,6 +167,12 @@ def inspect(
     point: Annotated[float, typer.Option("--point", min=0, help="L at which the indices are chosen.")] = 0,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for tables, figures and maps of the bits.")] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", help="Beside them, maps of where a metric sees a difference: lpips-alex, lpips-vgg, dists."
+        ),
+    ] = None,
     device: Device = "cpu",
     catalog: CatalogOption = None,
 ) -> None:
@@ -174,4 +180,5 @@ def inspect(
     use_catalog(catalog)
     from hvqbench.report.indices import inspect_codecs
 
-    typer.echo(inspect_codecs(split(codec, "codec"), dataset, point, limit, out, device), nl=False)
+    of_metrics = split(maps, "map") if maps else []
+    typer.echo(inspect_codecs(split(codec, "codec"), dataset, point, limit, out, device, of_metrics), nl=False)

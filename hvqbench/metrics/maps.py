@@ -12,6 +12,7 @@ that the map's mean is above the score.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -32,13 +33,28 @@ MAPS = ("lpips-alex", "lpips-vgg", "dists")
 WINDOW, STEP = 64, 16
 """Of DISTS' map, in pixels: the side of a window, and how far one is from the next. DISTS' last layer is of 16."""
 
+LIGHTEST = {"lpips-alex": 0.8, "lpips-vgg": 0.8, "dists": 0.5}
+"""The value that has a map's lightest colour where maps are to compare with others that are not at hand: about what the
+worst hundredth of a picture has at the lowest rates."""
+
+CHANNELS = 16
+"""Of a layer, that are worked on at a time."""
+
 Map = NDArray[np.float32]
+
+
+def load_maps(metrics: Iterable[str]) -> dict[str, LPIPSMap | DISTSMap]:
+    """The map of each of *metrics*; one that has none raises before anything is computed."""
+    from hvqbench.metrics import metric_id
+
+    return {name: load_map(name) for name in map(metric_id, metrics)}
 
 
 def load_map(metric: str) -> LPIPSMap | DISTSMap:
     """The map of *metric*, one of :data:`MAPS`; its weights are loaded when it is first called."""
-    from hvqbench.metrics import metric_info
+    from hvqbench.metrics import metric_id, metric_info
 
+    metric = metric_id(metric)
     if metric not in MAPS:
         metric_info(metric)  # says so if there is no such metric at all
         raise HvqbenchError(f"{metric} has no map: choose one of {', '.join(MAPS)}")
@@ -86,20 +102,36 @@ class DISTSMap(DISTS):
             weights = network.alpha.sum() + network.beta.sum()
             alphas = (network.alpha / weights).split(network.chns, dim=1)
             betas = (network.beta / weights).split(network.chns, dim=1)
-            similarity = torch.zeros((1, 1, *grid), device=self._device)
+            distance = torch.zeros((1, 1, *grid), dtype=torch.float64, device=self._device)
             references = list(self._layers(original))
             for x, y, alpha, beta in zip(references, self._layers(decoded), alphas, betas, strict=True):
                 stride = max(1, round(height / x.shape[2]))  # of the layer: 1, 1, 2, 4, 8, 16
-                means = [_window_mean(one, window // stride, STEP // stride) for one in (x, y, x * x, y * y, x * y)]
-                x_mean, y_mean, xx, yy, xy = means
-                # By rounding, the variance of a plain window may be a little below 0.
-                x_var, y_var = (xx - x_mean**2).clamp_(min=0), (yy - y_mean**2).clamp_(min=0)
-                texture = (2 * x_mean * y_mean + STABILITY) / (x_mean**2 + y_mean**2 + STABILITY)
-                structure = (2 * (xy - x_mean * y_mean) + STABILITY) / (x_var + y_var + STABILITY)
-                of_layer = (alpha * texture + beta * structure).sum(1, keepdim=True)
-                similarity += torch.nn.functional.interpolate(of_layer, grid, mode="bilinear", align_corners=True)
-            whole = torch.nn.functional.interpolate(similarity, (height, width), mode="bilinear", align_corners=True)
-        return cast(Map, (1 - whole[0, 0]).clamp_(0, 1).cpu().numpy())
+                of_layer = torch.zeros((), dtype=torch.float64, device=self._device)
+                for part, other, a, b in _channels(x, y, alpha, beta):
+                    texture, structure = _window_distances(part, other, window // stride, STEP // stride)
+                    of_layer = of_layer + (a * texture + b * structure).sum(1, keepdim=True)
+                distance += torch.nn.functional.interpolate(of_layer, grid, mode="bilinear", align_corners=True)
+            whole = torch.nn.functional.interpolate(distance, (height, width), mode="bilinear", align_corners=True)
+        return cast(Map, whole[0, 0].clamp(0, 1).float().cpu().numpy())
+
+
+def _channels(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Some channels of all *tensors* at a time, as float64: of all at once that is too much memory."""
+    for parts in zip(*(tensor.split(CHANNELS, dim=1) for tensor in tensors), strict=True):
+        yield tuple(part.double() for part in parts)
+
+
+def _window_distances(x: torch.Tensor, y: torch.Tensor, window: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """One minus the similarity of texture and of structure in windows of two layers, float64.
+
+    By moments of the difference, so that of equal windows they are 0, and in float64: what is left of a plain window's
+    mean of squares without the square of its mean is, in float32, nothing but rounding.
+    """
+    x_mean, y_mean, xx, yy, dd = (_window_mean(one, window, step) for one in (x, y, x * x, y * y, (x - y) ** 2))
+    x_var, y_var = (xx - x_mean**2).clamp_(min=0), (yy - y_mean**2).clamp_(min=0)
+    texture = (x_mean - y_mean) ** 2 / (x_mean**2 + y_mean**2 + STABILITY)
+    structure = (dd - (x_mean - y_mean) ** 2).clamp_(min=0) / (x_var + y_var + STABILITY)
+    return texture, structure
 
 
 def _window_mean(layer: torch.Tensor, window: int, step: int) -> torch.Tensor:

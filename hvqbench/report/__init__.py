@@ -97,6 +97,7 @@ def make_report(
     """
     from hvqbench.curves import find_published, is_published
     from hvqbench.files import atomic_write
+    from hvqbench.metrics.maps import load_maps
     from hvqbench.report import sections, tables
     from hvqbench.report.captions import captioned
     from hvqbench.report.claims import claims
@@ -110,6 +111,7 @@ def make_report(
             "there are no results to report: run `hvqbench run` first, or name the folder with --results"
         )
     spec = spec or ReportSpec()
+    load_maps(spec.maps)  # refuses what has none
     source = Source(results, timing, streams, Names(spec.names))
     if anchor is not None:
         if not is_published(anchor):
@@ -169,19 +171,22 @@ def report_results(
     *,
     spec: str | Path | None = None,
     html: bool = False,
+    maps: Sequence[str] = (),
     codecs: Sequence[str] = (),
     datasets: Sequence[str] = (),
     metrics: Sequence[str] = (),
 ) -> ReportFiles:
     """:func:`make_report` of the folder *results*, with its timing pass if there is one, and the spec of that name.
 
-    *codecs*, *datasets* and *metrics* go before what the spec says, in each of its figures and tables.
+    *codecs*, *datasets*, *metrics* and *maps* go before what the spec says, the first three in each of its figures and
+    tables too.
     """
     from hvqbench.bench import read_results, read_timing
 
     chosen = override(
         find_spec(spec) if spec is not None else ReportSpec(), codecs=codecs, datasets=datasets, metrics=metrics
     )
+    chosen = replace(chosen, maps=tuple(maps) or chosen.maps)
     try:
         timing = read_timing(results)
     except HvqbenchError:  # none was made

@@ -41,17 +41,23 @@ def claims(results: pd.DataFrame, tables: Iterable[Table], rows: Mapping[str, pd
         of_table = groups if own is None or len(own) == len(results) else _groups(own)
         found += _of_table(table, of_table)
     used = {name for claim in found for name in claim["from"]}
-    content = {"groups": {name: keys for name, keys in groups.items() if name in used}, "claims": found}
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    keys = ",\n".join(f"  {_json(name)}: {_json(own)}" for name, own in groups.items() if name in used)
+    lines = ",\n".join(f"  {_json(claim)}" for claim in found)
+    return f'{{"groups": {{\n{keys}\n }},\n "claims": [\n{lines}\n ]}}\n'
+
+
+def _json(value: Any) -> str:
+    """In one line: what Python's encoder indents it writes many times slower, and keys may be a million."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _groups(results: pd.DataFrame) -> dict[str, list[str]]:
     """The keys of the finished rows of each data set, codec and point; the names of images where rows have no key."""
     done = results[results["status"].isin(["ok", "set"])]
-    column = "key" if "key" in done.columns else "image"
+    names = done["key" if "key" in done.columns else "image"].to_numpy(object)
+    places = done.groupby(["dataset", "codec", "point"], sort=True).indices
     return {
-        f"{dataset}/{codec}/{point:g}": sorted(map(str, rows[column]))
-        for (dataset, codec, point), rows in done.groupby(["dataset", "codec", "point"], sort=True)
+        f"{dataset}/{codec}/{point:g}": sorted(map(str, names[own])) for (dataset, codec, point), own in places.items()
     }
 
 

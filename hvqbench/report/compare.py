@@ -109,9 +109,10 @@ def shots(
         A codec cannot run here.
     """
     from hvqbench.data import load_dataset
+    from hvqbench.metrics.maps import load_maps
 
     check_device(device)
-    mappers = _mappers(maps)
+    mappers = load_maps(maps) if maps else {}
     data = load_dataset(dataset)
     chosen = data.named(images) or list(data.images[:1])
     wanted = [
@@ -136,15 +137,6 @@ def shots(
     finally:
         decoder.close()
     return sheet
-
-
-def _mappers(names: Sequence[str]) -> dict[str, Any]:
-    """The maps of those metrics; an unknown one raises before anything is encoded."""
-    if not names:
-        return {}
-    from hvqbench.metrics.maps import load_map
-
-    return {name: load_map(name) for name in names}
 
 
 def _mapped(shot: Shot, original: Image, mappers: Mapping[str, Any]) -> Shot:

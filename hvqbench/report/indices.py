@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvqbench.catalog import load_codec, select_codecs
-from hvqbench.errors import UnavailableError
+from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.files import atomic_write, file_name, image_file_name
+from hvqbench.report.sheet import SCALE, lightest
 from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
 from hvqbench.report.tables import to_markdown
 from hvqbench.shown import csv_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from hvqbench.codec import Image
     from hvqbench.data import ImageFile
+    from hvqbench.metrics.maps import Map
 
 TITLES: Mapping[str, str] = {
     "entropy": "entropy, bits",
@@ -53,16 +55,22 @@ def inspect_codecs(
     limit: int | None = None,
     out: Path | None = None,
     device: str = "cpu",
+    maps: Sequence[str] = (),
 ) -> str:
     """Inspect the indices that *codecs* send at L = *point* for (the first *limit* images of) *dataset*.
 
-    Returns the tables as Markdown; the folder *out*, if given, receives what :func:`write_inspection` writes.
+    Returns the tables as Markdown; the folder *out*, if given, receives what :func:`write_inspection` writes, with maps
+    of the metrics *maps* beside those of the bits.
     """
     from hvqbench.bench.plan import check_device
     from hvqbench.bench.progress import progress
     from hvqbench.data import load_dataset
+    from hvqbench.metrics.maps import load_maps
 
     check_device(device)
+    if maps and out is None:
+        raise HvqbenchError("--map makes pictures: name a folder for them with --out")
+    mappers = load_maps(maps)
     ready = [load_codec(name) for name in select_codecs(codecs)]
     for codec in ready:
         if reason := codec.unavailable():
@@ -72,7 +80,7 @@ def inspect_codecs(
     with progress(len(images) * len(ready)) as advance:
         for codec in ready:
             codec.prepare(device)
-            inspections.append(inspect_codec(codec, images, point, lambda name: advance(name, False)))
+            inspections.append(inspect_codec(codec, images, point, lambda name: advance(name, False), mappers))
     if out:
         write_inspection(inspections, images, out)
     return inspection_text(inspections)
@@ -85,7 +93,7 @@ def inspection_text(inspections: Sequence[Inspection]) -> str:
 
 
 def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFile], out: Path) -> list[Path]:
-    """Write tables, usage figures and, per codec and image, a map of the bits into the folder *out*.
+    """Write tables, usage figures and, per codec and image, maps of the bits and of metrics into the folder *out*.
 
     ``indices.md``; ``usage.csv``, ``codes.csv`` and ``images.csv``; ``usage-<codec>.png`` and ``.pdf``;
     ``<codec>/<image>.png``. *images* are those that were inspected. Returns the paths.
@@ -100,12 +108,14 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
     for path, table in zip(written[1:], tables.values(), strict=True):
         atomic_write(path, csv_of(table))
     figures: list[Path] = []
+    scale = lightest(own for inspection in inspections for own in inspection.seen)
     for inspection in inspections:
         codec = file_name(inspection.codec)
         figures += save_figure(usage_figure(inspection), out / f"usage-{codec}")
         (out / codec).mkdir(exist_ok=True)
-        for file, bits in zip(images, inspection.maps, strict=True):
-            figure = bits_figure(file.read(), bits, inspection)
+        seen = inspection.seen or ({},) * len(images)
+        for file, bits, own in zip(images, inspection.maps, seen, strict=True):
+            figure = bits_figure(file.read(), bits, inspection, own, scale)
             written += save_figure(figure, out / codec / image_file_name(file.name), ["png"])
     drawn = [f"![Use of the codebook]({path.name})" for path in figures if path.suffix == ".png"]
     text = "\n\n".join(["# VQ indices", inspection_text(inspections).rstrip(), *drawn]) + "\n"
@@ -144,18 +154,29 @@ def usage_figure(inspection: Inspection) -> Figure:
     return figure
 
 
-def bits_figure(image: Image, bits: Sequence[Tensor], inspection: Inspection) -> Figure:
+def bits_figure(
+    image: Image,
+    bits: Sequence[Tensor],
+    inspection: Inspection,
+    seen: Mapping[str, Map] | None = None,
+    scale: Mapping[str, float] | None = None,
+) -> Figure:
     """The picture (H×W×3), and for each grid what its indices cost (*bits*, h×w each), laid over it.
 
-    White is what fixed length costs, blue less, red more.
+    White is what fixed length costs, blue less, red more. Maps of metrics (*seen*, H×W) follow, dark for no difference,
+    with the lightest colour at *scale*.
     """
+    from hvqbench.metrics import metric_info
+
+    seen, scale = seen or {}, scale or lightest([seen or {}])
     from matplotlib.colors import TwoSlopeNorm
     from matplotlib.figure import Figure
 
     height, width = image.shape[:2]
     fixed = np.log2(max(len(counts) for counts in inspection.counts))
-    columns = min(PANELS, len(bits) + 1)
-    rows = -(-(len(bits) + 1) // columns)
+    panels = 1 + len(bits) + len(seen)
+    columns = min(PANELS, panels)
+    rows = -(-panels // columns)
     with style():
         figure = Figure(figsize=(WIDTH, (WIDTH - BAR) / columns * rows * height / width + 0.25), layout="constrained")
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -178,6 +199,9 @@ def bits_figure(image: Image, bits: Sequence[Tensor], inspection: Inspection) ->
             ax.set_ylim(height - 0.5, -0.5)
             name = f"{inspection.grids[stage]}: " if len(bits) > 1 else ""
             ax.set_title(f"{name}{float(costs.nanmean()):.2f} bits per index")
+        for ax, (metric, values) in zip(axes[1 + len(bits) :], seen.items(), strict=False):
+            ax.imshow(values, cmap=SCALE, vmin=0, vmax=scale[metric], interpolation="antialiased")
+            ax.set_title(f"{metric_info(metric).title}: light is {scale[metric]:.2g}")
         bar = figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01, extend="max")
         bar.set_label(f"bits (fixed length: {fixed:g})")
     return figure

@@ -1,4 +1,4 @@
-"""What codecs, data sets and metrics are called in figures, tables and captions: ``[names]`` of a spec.
+"""What codecs, data sets and metrics are called in figures, tables, captions and on the page: ``[names]`` of a spec.
 
 Files, CSV and ``claims.json`` keep the ids, so that a number can be found again.
 
@@ -41,6 +41,12 @@ class Names:
             return text
         return self._pattern.sub(lambda found: self.entries.get(found[0], found[0]), text)
 
+    def title(self, metric: str) -> str:
+        """What a metric is called; without an entry, its title."""
+        from hvqbench.metrics import metric_info
+
+        return self.entries[metric] if metric in self.entries else metric_info(metric).title
+
     def curve(self, curve: Curve) -> Curve:
         """The same curve of a codec that is called so."""
         return replace(curve, codec=self(curve.codec))
@@ -57,7 +63,8 @@ class Names:
         named = [column.title in NAMED for column in table.columns]
         cells = tuple(
             tuple(
-                replace(cell, text=self(cell.text)) if is_id else cell for cell, is_id in zip(row, named, strict=True)
+                replace(cell, text=self(cell.text) if is_id else cell.text, hint=self.text(cell.hint))
+                for cell, is_id in zip(row, named, strict=True)
             )
             for row in table.cells
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hvqbench.codec import Image
+    from hvqbench.metrics.maps import Map
 
 DPI = 300
 LINE, LETTER = 0.133, 0.06
@@ -33,7 +34,7 @@ STEP = 8
 FRAME = COLOURS[5]
 
 SCALE, MOST = "magma", 99.5
-"""The colours of maps, and the percentile of all maps of a metric in a sheet that has the lightest one."""
+"""The colours of maps, and the percentile of a metric's values in one that has the lightest colour."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,16 @@ def sheet_figure(rows: Sequence[Sequence[Shot]], crop: Crop | None = None) -> Fi
 
 def _scales(rows: Sequence[Sequence[Shot]]) -> dict[str, float]:
     """The metrics with maps, and the value that has the lightest colour: the same for all codecs and images."""
-    names = dict.fromkeys(name for row in rows for shot in row for name in shot.maps)
-    return {
-        name: max(float(np.percentile(shot.maps[name], MOST)) for row in rows for shot in row if name in shot.maps)
-        or 1.0
-        for name in names
-    }
+    return lightest(shot.maps for row in rows for shot in row)
+
+
+def lightest(maps: Iterable[Mapping[str, Map]]) -> dict[str, float]:
+    """For each metric the value that has the lightest colour in all of its *maps*, so that they compare."""
+    found: dict[str, float] = {}
+    for own in maps:
+        for name, values in own.items():
+            found[name] = max(found.get(name, 0.0), float(np.percentile(values, MOST)))
+    return {name: value or 1.0 for name, value in found.items()}
 
 
 def save_sheet(figure: Figure, out: Path) -> tuple[Path, ...]:

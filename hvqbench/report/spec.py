@@ -133,13 +133,17 @@ class ReportSpec(Selection):
         Of figures, among :data:`FORMATS`; ``pgf`` needs a LaTeX.
     html
         Whether to write the one-file HTML report as well.
+    maps
+        Of that report's pictures: metrics that are to show where they see the difference, of
+        :data:`hvqbench.metrics.maps.MAPS`.
     names
-        How codecs, data sets and metrics are called in figures, tables and captions: id to name.
+        How codecs, data sets and metrics are called in figures, tables, captions and on the page: id to name.
     """
 
     title: str = "hvqbench report"
     formats: tuple[Format, ...] = ("png", "pdf")
     html: bool = False
+    maps: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     figure: tuple[FigureSpec, ...] = ()
     table: tuple[TableSpec, ...] = ()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hvqbench.adapters.vq import VQCodec
     from hvqbench.codec import Codec
     from hvqbench.data import ImageFile
+    from hvqbench.metrics.maps import DISTSMap, LPIPSMap, Map
     from hvqbench.vq.base import BaseTokenizer, Features
 
 CODES: Mapping[str, str] = {
@@ -59,6 +60,8 @@ class Inspection:
         For each of *images*, its bits by code of :data:`CODES`, and ``z``, the part of ``model`` that z takes.
     maps
         For each image, what each index costs under the codec's own model: bits h×w, of each grid that is sent.
+    seen
+        For each image and metric, where that sees the difference of the decoded picture: float32 H×W.
     """
 
     codec: str
@@ -69,22 +72,28 @@ class Inspection:
     images: tuple[str, ...]
     bits: tuple[Mapping[str, float], ...]
     maps: tuple[Sequence[Tensor], ...]
+    seen: tuple[Mapping[str, Map], ...] = ()
 
 
 @torch.inference_mode()
 def inspect_codec(
-    codec: Codec, images: Iterable[ImageFile], point: float = 0.0, watch: Callable[[str], None] = lambda _: None
+    codec: Codec,
+    images: Iterable[ImageFile],
+    point: float = 0.0,
+    watch: Callable[[str], None] = lambda _: None,
+    mappers: Mapping[str, LPIPSMap | DISTSMap] | None = None,
 ) -> Inspection:
     """Count and cost the indices that *codec* sends for *images* at L = *point*.
 
-    *watch* is told the name of each image when it is done. A codec without indices is a :class:`HvqbenchError`.
+    *watch* is told the name of each image when it is done; *mappers* are the maps of metrics that are wanted. A codec
+    without indices is a :class:`HvqbenchError`.
     """
     if not is_vq(codec):
         raise HvqbenchError(f"{codec.id} is no VQ codec, it has no indices; name codecs whose adapter is vq")
     tokenizer = codec.tokenizer
     known, training = _known_frequencies(codec)
     counts = [torch.zeros(len(codebook), dtype=torch.int64) for codebook in tokenizer.codebooks]
-    names, rows, maps = [], [], []
+    names, rows, maps, seen = [], [], [], []
     for file in images:
         image = file.read()
         data = codec.encode(image, point).data
@@ -111,6 +120,9 @@ def inspect_codec(
         rows.append(bits | {"model": model_bits + z, "z": z, "file": 8.0 * len(data)})
         names.append(file.name)
         maps.append(own)
+        if mappers:
+            decoded = codec.decode(data)
+            seen.append({name: mapper.map(image, decoded) for name, mapper in mappers.items()})
         watch(file.name)
     return Inspection(
         codec.id,
@@ -121,6 +133,7 @@ def inspect_codec(
         tuple(names),
         tuple(rows),
         tuple(maps),
+        tuple(seen),
     )
 
 

@@ -59,7 +59,7 @@ def write_html(
         The folder of the results (or its ``_streams``), whose kept bitstreams are decoded for the picture room.
         Without it the page has no pictures.
     spec
-        What to show; its title, codecs, data sets, metrics, anchors and published curves are heeded.
+        What to show; its title, codecs, data sets, metrics, anchors, published curves, names and maps are heeded.
 
     Returns
     -------
@@ -71,10 +71,12 @@ def write_html(
     HvqbenchError
         An anchor or a published curve that does not exist, or a file that cannot be written.
     """
+    from hvqbench.metrics.maps import load_maps
     from hvqbench.report.html.content import gather
     from hvqbench.report.html.pictures import Blobs
     from hvqbench.report.html.room import Room, make_room
 
+    maps = load_maps(spec.maps if spec else ())
     folder = Path(streams) if streams is not None else None
     of_results = folder.parent if folder is not None and folder.name == "_streams" else folder
     page = gather(results, published, anchor, spec, of_results)
@@ -83,7 +85,9 @@ def write_html(
     left = LIMIT - len(_render(page, rooms, blobs).encode()) - LISTING
     for number, part in enumerate(page.parts):
         blobs.budget = blobs.size + (left - blobs.size) // (len(page.parts) - number)
-        rooms[part.name] = make_room(page.results, part.name, page.image_metrics, folder, blobs, part.finding)
+        rooms[part.name] = make_room(
+            page.results, part.name, page.image_metrics, folder, blobs, part.finding, maps, page.names
+        )
     out = Path(out)
     path = out if out.suffix in (".html", ".htm") else out / "report.html"
     try:
@@ -99,6 +103,7 @@ def _render(page: Page, rooms: Mapping[str, Room], blobs: Blobs) -> str:
 
     from hvqbench.report.html import pictures
 
+    maps = _maps(page, rooms)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -106,13 +111,26 @@ def _render(page: Page, rooms: Mapping[str, Room], blobs: Blobs) -> str:
         page=page,
         rooms=rooms,
         quality=pictures.QUALITY,
-        map_scale=f"{pictures.MAP_SCALE:g}",
+        maps=maps,
         style=_inline((HERE / "style.css").read_text(encoding="utf-8")),
         vega=_inline(_vega() if page.parts else ""),
         scripts=[_inline((HERE / name).read_text(encoding="utf-8")) for name in SCRIPTS],
-        data=_json(page.data | {"rooms": {name: vars(room) for name, room in rooms.items()}}),
+        data=_json(page.data | {"rooms": {name: vars(room) for name, room in rooms.items()}, "maps": maps}),
         pictures=_json(blobs.texts),
     )
+
+
+def _maps(page: Page, rooms: Mapping[str, Room]) -> dict[str, dict[str, str]]:
+    """The maps that pictures in *rooms* have: what each is called, and what its lightest colour stands for."""
+    from hvqbench.metrics.maps import LIGHTEST
+    from hvqbench.report.html.pictures import MAP_SCALE
+    from hvqbench.report.html.room import ERROR
+
+    there = dict.fromkeys(name for room in rooms.values() for decode in room.decodes for name in decode["maps"])
+    of_metrics = {
+        name: {"title": page.names.title(name), "lightest": f"{LIGHTEST[name]:g}"} for name in there if name != ERROR
+    }
+    return {ERROR: {"title": "Error", "lightest": f"{MAP_SCALE:g} of 255"}, **of_metrics}
 
 
 @cache

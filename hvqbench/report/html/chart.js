@@ -19,6 +19,7 @@ function chartRows(curves) {
   return curves.flatMap((curve) =>
     curve.bpp.map((bpp, i) => ({
       codec: curve.codec,
+      name: called(curve.codec),
       bpp,
       value: curve.values[i],
       low: curve.low[i],
@@ -68,10 +69,10 @@ function chartSpec(curves, width) {
   const color = { field: "codec", scale: scale(looks.map((look) => inked(look.colour))), legend: null };
   const faint = { condition: { test: "focus && datum.codec !== focus", value: 0.15 }, value: 1 };
   const tooltip = [
-    { field: "codec", title: "codec" },
+    { field: "name", title: "codec" },
     { field: "setting", title: "setting" },
     { field: "rate", title: "rate" },
-    { field: "score", title: chart.metric },
+    { field: "score", title: called(chart.metric) },
     { field: "interval", title: "95 % interval" },
     { field: "images", title: "images" },
   ];

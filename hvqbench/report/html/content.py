@@ -74,6 +74,7 @@ class Page:
     infos: Mapping[str, MetricInfo] = field(default_factory=dict)
     marks: Mapping[str, Mark] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
+    names: Names = field(default_factory=Names)
     missing: list[str] = field(default_factory=list)
     """What was asked for and is not there."""
     data: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +105,7 @@ def gather(
     curves = {name: scope.curves(name) for name in scope.datasets}
     every = [curve for of_set in curves.values() for of_metric in of_set.values() for curve in of_metric]
     shown_as = marks(every, scope.classic, scope.codecs)
+    ids = [*scope.source.codecs, *shown_as, *scope.source.datasets, *scope.infos]
     page = Page(
         title=spec.title,
         made=_made(scope.results),
@@ -111,13 +113,15 @@ def gather(
         image_metrics=list(scope.of_images),
         infos=scope.infos,
         marks=shown_as,
+        names=scope.names,
         data={
             "datasets": {
                 name: {metric: [_as_data(curve, source) for curve in of_metric] for metric, of_metric in of_set.items()}
                 for name, of_set in curves.items()
             },
             "codecs": {label: mark.as_data() for label, mark in shown_as.items()},
-            "metrics": {name: _metric(info) for name, info in scope.infos.items()},
+            "metrics": {name: _metric(info) for name, info in scope.named_infos.items()},
+            "names": {name: called for name in ids if (called := scope.names(name)) != name},
             "opens": {name: opening_metric(of_set) for name, of_set in curves.items()},
         },
     )

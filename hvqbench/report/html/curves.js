@@ -21,7 +21,7 @@ async function drawChart() {
   chart.view = null;
   place.setAttribute(
     "aria-label",
-    `${metric.title} over bits per pixel on ${dataset}: ${curves.map((curve) => curve.codec).join(", ") || "no codec"}. ` +
+    `${metric.title} over bits per pixel on ${called(dataset)}: ${curves.map((curve) => called(curve.codec)).join(", ") || "no codec"}. ` +
       "The numbers are in the table Operating points.",
   );
   describeChart(curves, metric);
@@ -48,7 +48,7 @@ function describeChart(curves, metric) {
   const parts = [];
   if (counts.length) {
     const [least, most] = [Math.min(...counts), Math.max(...counts)];
-    parts.push(`Mean over ${least === most ? most : `${least} to ${most}`} image${most === 1 ? "" : "s"} of ${dataset}.`);
+    parts.push(`Mean over ${least === most ? most : `${least} to ${most}`} image${most === 1 ? "" : "s"} of ${called(dataset)}.`);
   }
   if (chart.bands && curves.some((curve) => curve.low.some((low) => low !== null))) parts.push("Bands: 95 % interval over the images.");
   if (curves.some((curve) => data.codecs[curve.codec].kind === "classic")) parts.push("Dashed: classic codecs.");
@@ -105,7 +105,7 @@ function drawLegend() {
       const button = make("button", { type: "button", "aria-pressed": String(!chart.hidden.has(codec)), title: data.codecs[codec].summary });
       button.dataset.codec = codec;
       button.innerHTML = mark(codec);
-      button.append(make("span", { text: codec }));
+      button.append(make("span", { text: called(codec) }));
       return make("li", {}, button);
     }),
   );
@@ -164,7 +164,7 @@ function startCurves() {
   document.addEventListener("dataset", () => {
     const metrics = Object.keys(data.datasets[dataset] ?? {});
     find("metrics").replaceChildren(
-      ...metrics.map((id) => make("button", { type: "button", "data-value": id, text: id, title: data.metrics[id].summary })),
+      ...metrics.map((id) => make("button", { type: "button", "data-value": id, text: called(id), title: data.metrics[id].summary })),
     );
     if (!metrics.includes(chart.metric)) chart.metric = data.opens[dataset];
     chart.domain = null;

@@ -103,10 +103,8 @@ def _told(scope: Scope, bd: BDRate, curves: Mapping[str, Sequence[Curve]]) -> Fi
     if bd.ci_low <= 0 <= bd.ci_high:
         said = f"{codec} and {rival} need about the same bits {here}"
     else:
-        said = (
-            f"{bd.codec} needs {size:.0f}\u00a0% {'fewer' if bd.percent < 0 else 'more'} bits than {bd.anchor} {here}"
-        )
-    details = [f"BD-rate of the mean curves over {images} of {bd.dataset}: {signed(bd.percent, 1)}\u00a0%"]
+        said = f"{codec} needs {size:.0f}\u00a0% {'fewer' if bd.percent < 0 else 'more'} bits than {rival} {here}"
+    details = [f"BD-rate of the mean curves over {images} of {scope.names(bd.dataset)}: {signed(bd.percent, 1)}\u00a0%"]
     if not math.isnan(bd.ci_low):
         details.append(f"95\u00a0% interval {signed(bd.ci_low, 1)} to {signed(bd.ci_high, 1)}\u00a0%")
     caution = ", and this is of no more than that" if bd.overlap < LOW_OVERLAP else ""
@@ -155,8 +153,8 @@ def _at_equal_rate(
     better_by = f"by {abs(pair.change):.3g}{unit} on average"
     sentence = f"{scope.names(first)} has a better {title} than {scope.names(second)} at equal rate, {better_by}."
     details = (
-        f"BD-metric of the mean curves over {pair.images} images of {dataset}; the curves share no quality, so there "
-        f"is no BD-rate, and {100 * pair.overlap:.0f}\u00a0% of their rates."
+        f"BD-metric of the mean curves over {pair.images} images of {scope.names(dataset)}; the curves share no "
+        f"quality, so there is no BD-rate, and {100 * pair.overlap:.0f}\u00a0% of their rates."
     )
     return Finding(sentence, details, first, second, metric)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hvqbench.report.html.finding import Finding
     from hvqbench.report.html.room import Wanted
+    from hvqbench.report.names import Names
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Opening:
     says: str
 
 
-def median_case(wanted: Sequence[Wanted], finding: Finding, title: str) -> Opening | None:
+def median_case(wanted: Sequence[Wanted], finding: Finding, names: Names) -> Opening | None:
     """The image on which the two codecs of *finding* differ in its metric as they do in the middle of all images.
 
     The codec is at the point whose rates the rival comes nearest to, and the rival, on each image, at its point of the
@@ -33,8 +34,8 @@ def median_case(wanted: Sequence[Wanted], finding: Finding, title: str) -> Openi
     ----------
     wanted
         The decodes that the room could show.
-    title
-        The metric's, for the reader.
+    names
+        What codecs and metrics are called.
 
     Returns
     -------
@@ -56,9 +57,10 @@ def median_case(wanted: Sequence[Wanted], finding: Finding, title: str) -> Openi
     point = min(cases, key=lambda point: (sum(_gap(*pair) for pair in cases[point]) / len(cases[point]), point))
     order = sorted(cases[point], key=lambda pair: (_change(pair, finding.metric), pair[0].image))
     shown = order[(len(order) - 1) // 2][0]
-    pair = f"{finding.codec} and {finding.rival}"
+    pair = f"{names(finding.codec)} and {names(finding.rival)}"
     says = f"Opens on {shown.image}, with {pair} at near rates."
     if len(order) > 2:
+        title = names.title(finding.metric)
         median = f"the median of {len(order)} images by how much {pair} differ in {title} at near rates"
         says = f"Opens on {shown.image}, {median}: half of the others differ less, half differ more."
     return Opening(shown.image, finding.codec, point, finding.rival, says)

@@ -43,6 +43,9 @@ function toggle(button, turned) {
   return { isOn, turn };
 }
 
+/** What a codec, a data set or a metric is called, by its id. */
+const called = (id) => data.names?.[id] ?? id;
+
 /** A number as the tables write it, with a real minus sign. */
 function number(value, decimals) {
   return value.toFixed(decimals).replace("-", "−");

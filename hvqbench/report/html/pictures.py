@@ -29,9 +29,9 @@ VERSION = 1
 SIDE = 1024
 """Pixels: of a larger picture the middle is shown, not a smaller version, which would hide what codecs do."""
 MAP_BLOCK = 4
-"""Pixels: an error map has one value for a block of this side."""
+"""Pixels: a map has one value for a block of this side."""
 MAP_SCALE = 64.0
-"""The error, of 255, at the bright end of the map's colours; the same for all maps, so that they compare."""
+"""The error, of 255, at the bright end of the map's colours; the same for all error maps, so that they compare."""
 MAP_COLOURS = 32
 
 
@@ -91,21 +91,25 @@ def picture(image: Image) -> bytes:
 
 
 def error_map(original: Image, decoded: Image) -> bytes:
-    """The mean absolute error over RGB of blocks of :data:`MAP_BLOCK` pixels, in colours of 0 to :data:`MAP_SCALE`."""
+    """The mean absolute error over RGB, in colours of 0 to :data:`MAP_SCALE`."""
+    return map_picture(np.abs(original.astype(np.float32) - decoded.astype(np.float32)).mean(axis=2), MAP_SCALE)
+
+
+def map_picture(values: NDArray[np.float32], lightest: float) -> bytes:
+    """Means of H×W *values* over blocks of :data:`MAP_BLOCK` pixels, in colours of 0 to *lightest*."""
     import PIL.Image
 
-    error = np.abs(original.astype(np.float32) - decoded.astype(np.float32)).mean(axis=2)
-    height, width = (-(-side // MAP_BLOCK) * MAP_BLOCK for side in error.shape)
-    error = np.pad(error, ((0, height - error.shape[0]), (0, width - error.shape[1])), mode="edge")
-    blocks = error.reshape(height // MAP_BLOCK, MAP_BLOCK, width // MAP_BLOCK, MAP_BLOCK).mean(axis=(1, 3))
-    index = np.clip(blocks / MAP_SCALE * (MAP_COLOURS - 1), 0, MAP_COLOURS - 1).round().astype(np.uint8)
+    height, width = (-(-side // MAP_BLOCK) * MAP_BLOCK for side in values.shape)
+    whole = np.pad(values, ((0, height - values.shape[0]), (0, width - values.shape[1])), mode="edge")
+    blocks = whole.reshape(height // MAP_BLOCK, MAP_BLOCK, width // MAP_BLOCK, MAP_BLOCK).mean(axis=(1, 3))
+    index = np.clip(blocks / lightest * (MAP_COLOURS - 1), 0, MAP_COLOURS - 1).round().astype(np.uint8)
     file = io.BytesIO()
     PIL.Image.fromarray(map_colours()[index]).save(file, "WEBP", lossless=True, method=4)
     return file.getvalue()
 
 
 def map_colours() -> NDArray[np.uint8]:
-    """The map's colours from no error to :data:`MAP_SCALE`, shape (:data:`MAP_COLOURS`, 3): matplotlib's inferno."""
+    """The maps' colours from no difference to the greatest, shape (:data:`MAP_COLOURS`, 3): matplotlib's inferno."""
     import matplotlib as mpl
 
     colours = mpl.colormaps["inferno"](np.linspace(0, 1, MAP_COLOURS))[:, :3]

@@ -17,7 +17,7 @@ const room = {
   turn: 0,
   timer: 0,
   original: false,
-  error: false,
+  map: "", // or an id of data.maps
 };
 
 const roomNow = () => data.rooms[dataset] ?? { images: [], decodes: [] };
@@ -80,7 +80,7 @@ function drawSlots() {
       };
       const codec = make("select", { "aria-label": `Codec ${SLOTS[i]}` });
       if (i === 2) codec.append(option("", "no third", !slot.codec));
-      codec.append(option(ORIGINAL, "original", slot.codec === ORIGINAL), ...codecs.map((name) => option(name, name, name === slot.codec)));
+      codec.append(option(ORIGINAL, "original", slot.codec === ORIGINAL), ...codecs.map((name) => option(name, called(name), name === slot.codec)));
       codec.addEventListener("change", () => {
         Object.assign(slot, { codec: codec.value, point: null });
         drawRoom();
@@ -113,12 +113,13 @@ function drawStage() {
   stage.style.setProperty("--count", slots.length);
   const panes = slots.map((slot) => {
     const decode = decodeIn(slot);
-    const source = room.original || !decode ? image.src : room.error ? decode.map : decode.src;
-    const name = decode ? `${decode.codec}, ${decode.bpp.toFixed(3)} bpp` : "original";
-    const what = room.original ? "original" : room.error && decode ? `error of ${name}` : name;
+    const map = room.original ? undefined : decode?.maps[room.map];
+    const source = room.original || !decode ? image.src : map ?? decode.src;
+    const name = decode ? `${called(decode.codec)}, ${decode.bpp.toFixed(3)} bpp` : "original";
+    const what = room.original ? "original" : map ? `${data.maps[room.map].title} map of ${name}` : name;
     const picture = make("img", { src: url(source), alt: `${room.image}: ${what}`, draggable: "false" });
-    const label = make("span", { class: "chip", text: `${SLOTS[room.slots.indexOf(slot)]}  ${room.original ? "original" : decode ? decode.codec : "original"}` });
-    return make("div", { class: room.error && decode && !room.original ? "pane map" : "pane" }, picture, label);
+    const label = make("span", { class: "chip", text: `${SLOTS[room.slots.indexOf(slot)]}  ${room.original || !decode ? "original" : called(decode.codec)}` });
+    return make("div", { class: map ? "pane map" : "pane" }, picture, label);
   });
   const dividers =
     room.mode === "split"
@@ -185,8 +186,8 @@ function drawCaptions() {
       row("bytes", decode.bytes.toLocaleString("en"));
       for (const id of metrics)
         if (decode.metrics[id] !== undefined)
-          row(`${id} ${data.metrics[id].higher ? "↑" : "↓"}`, number(decode.metrics[id], data.metrics[id].decimals));
-      return make("div", {}, make("h4", {}, make("b", { text: name }), ` ${decode.codec}`, make("small", { text: describe(decode) })), list);
+          row(`${called(id)} ${data.metrics[id].higher ? "↑" : "↓"}`, number(decode.metrics[id], data.metrics[id].decimals));
+      return make("div", {}, make("h4", {}, make("b", { text: name }), ` ${called(decode.codec)}`, make("small", { text: describe(decode) })), list);
     }),
   );
 }
@@ -202,7 +203,9 @@ function drawRoom() {
   drawCaptions();
   pressMode(room.mode);
   pressZoom(room.zoom);
-  find("map-scale").hidden = !room.error || room.original;
+  const map = data.maps[room.map];
+  find("map-scale").hidden = !map || room.original;
+  if (map) find("map-scale").replaceChildren(make("span", { text: `${map.title} 0` }), make("i"), make("span", { text: map.lightest }));
   const hints = {
     split: "Drag the divider, or focus it and use the arrow keys.",
     side: "All pictures zoom and move together.",
@@ -211,7 +214,7 @@ function drawRoom() {
   const same = new Set(shownSlots().map((slot) => decodeIn(slot)?.src ?? image.src));
   find("room-hint").textContent =
     (same.size < shownSlots().length ? "Some of these restore the same pixels. " : "") +
-    `${hints[room.mode]} Double-click zooms; keys: +, −, arrows, O original, E error map.`;
+    `${hints[room.mode]} Double-click zooms; keys: +, −, arrows, O original, E ${Object.keys(data.maps).length > 1 ? "the next map" : "error map"}.`;
   if (room.mode === "flicker" && !matchMedia("(prefers-reduced-motion: reduce)").matches) play();
 }
 
@@ -313,12 +316,21 @@ function startRoom() {
     else if (event.key === "0") setZoom(1);
     else if (event.key === " ") space();
     else if (event.key === "o" || event.key === "O") original.turn(!original.isOn());
-    else if (event.key === "e" || event.key === "E") error.turn(!error.isOn());
+    else if (event.key === "e" || event.key === "E") showMap(maps[(maps.indexOf(room.map) + 1) % maps.length]);
     else return;
     event.preventDefault();
   });
   const original = toggle(find("original"), (on) => ((room.original = on), drawRoom()));
-  const error = toggle(find("error"), (on) => ((room.error = on), drawRoom()));
+  const maps = ["", ...Object.keys(data.maps)];
+  const showMap = (map) => {
+    room.map = map;
+    for (const button of find("maps").querySelectorAll("[data-map]")) button.setAttribute("aria-pressed", String(button.dataset.map === map));
+    drawRoom();
+  };
+  find("maps").addEventListener("click", (event) => {
+    const map = event.target.closest("[data-map]")?.dataset.map;
+    if (map) showMap(room.map === map ? "" : map);
+  });
   find("image").addEventListener("change", () => showImage(find("image").value));
   find("image-before").addEventListener("click", () => stepImage(-1));
   find("image-after").addEventListener("click", () => stepImage(1));

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +17,22 @@ import numpy as np
 from hvqbench.codec import Image, image_digest
 from hvqbench.downloads import keep
 from hvqbench.errors import HvqbenchError, say
-from hvqbench.metrics import metric_info
 from hvqbench.report.html.opening import Opening, median_case
-from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, error_map, picture
+from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, error_map, map_picture, picture
+from hvqbench.report.names import Names
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hvqbench.bench.store import Store
     from hvqbench.data import ImageFile
+    from hvqbench.metrics.maps import DISTSMap, LPIPSMap
     from hvqbench.report.html.finding import Finding
 
+    Mapper = LPIPSMap | DISTSMap
+
+ERROR = "error"
+"""The map that every decode has; those of metrics, where they are asked for, are called by their ids."""
 POINTS = 3
 """Operating points of a codec in the room, at most: those that most of the others come near to in rate."""
 
@@ -44,7 +49,10 @@ class Wanted:
 
 @dataclass
 class Room:
-    """The pictures of one data set, as the page's script takes them; ``src`` and ``map`` are keys of :class:`Blobs`."""
+    """The pictures of one data set, as the page's script takes them.
+
+    ``src``, and the values of ``maps`` (by :data:`ERROR` and the metrics' ids), are keys of :class:`Blobs`.
+    """
 
     images: list[dict[str, Any]] = field(default_factory=list)
     decodes: list[dict[str, Any]] = field(default_factory=list)
@@ -60,6 +68,8 @@ def make_room(
     streams: Path | None,
     blobs: Blobs,
     finding: Finding | None = None,
+    maps: Mapping[str, Mapper] | None = None,
+    names: Names | None = None,
 ) -> Room:
     """The room of *dataset*: as many of its images as fit into what *blobs* still takes, each with all its decodes.
 
@@ -71,6 +81,10 @@ def make_room(
         Whose median case the room opens on: that image is put in first.
     streams
         The folder of the results, or its ``_streams``; None for no pictures.
+    maps
+        Of metrics, as :func:`hvqbench.metrics.maps.load_maps` returns them; they see the part that is shown.
+    names
+        What codecs and metrics are called.
     """
     from hvqbench.bench.store import Store
 
@@ -82,19 +96,19 @@ def make_room(
         room.notes.append("The report was made without the folder of the bitstreams, so there are no pictures.")
         return room
     files = _originals(dataset, room)
-    names = [name for name in spread(sorted(ok["image"].unique())) if name in files]
-    if not names:
+    images = [name for name in spread(sorted(ok["image"].unique())) if name in files]
+    if not images:
         return room
-    studio = Studio(Store(streams.parent if streams.name == "_streams" else streams), room)
+    studio = Studio(Store(streams.parent if streams.name == "_streams" else streams), room, maps or {})
     wanted = _wanted(ok)
     opening = None
     if finding is not None:
-        there = [item for item in wanted if item.image in names]
-        opening = median_case(there, finding, metric_info(finding.metric).title)
+        there = [item for item in wanted if item.image in images]
+        opening = median_case(there, finding, names or Names())
     if opening is not None:
-        names.remove(opening.image)
-        names.insert(0, opening.image)
-    for name in names:
+        images.remove(opening.image)
+        images.insert(0, opening.image)
+    for name in images:
         of_image = [item for item in wanted if item.image == name]
         if not _add_image(room, blobs, studio, files[name], of_image, metrics):
             break
@@ -116,31 +130,48 @@ def _can_show(room: Room, opening: Opening) -> bool:
 class Studio:
     """Decodes what a store kept, and makes pictures of it."""
 
-    def __init__(self, store: Store, room: Room) -> None:
+    def __init__(self, store: Store, room: Room, maps: Mapping[str, Mapper]) -> None:
         from hvqbench.bench.worker import Codecs
 
-        self._store, self._room, self._codecs = store, room, Codecs()
+        self._store, self._room, self._maps, self._codecs = store, room, maps, Codecs()
         self._sources: dict[str, str | None] = {}
 
-    def files(self, item: Wanted, original: Original) -> tuple[bytes, bytes] | None:
-        """Picture and error map of a decode; None, and a note in the room, if it cannot be decoded here."""
+    def files(self, item: Wanted, original: Original) -> tuple[bytes, dict[str, bytes]] | None:
+        """Picture and maps of a decode; None, and a note in the room, if it cannot be decoded here."""
         sha = str(item.row["reconstruction_sha256"])
-        kept = [cached(f"{sha}-{original.sha}-{what}") for what in ("picture", "map")]
-        if all(path.is_file() for path in kept):
-            return kept[0].read_bytes(), kept[1].read_bytes()
+        kinds = {"": "picture", ERROR: "map"} | {name: f"map-{self._version(name)}" for name in self._maps}
+        kept = {name: cached(f"{sha}-{original.sha}-{kind}") for name, kind in kinds.items()}
+        if all(path.is_file() for path in kept.values()):
+            found = {name: path.read_bytes() for name, path in kept.items()}
+            return found.pop(""), found
         decoded = self._decode(item)
         if decoded is None:
             return None
         if decoded.shape != original.pixels.shape:
             self._note(f"{item.codec}: decodes {item.image} to another size than the original's.")
             return None
-        made = picture(original.cut(decoded)), error_map(original.cut(original.pixels), original.cut(decoded))
+        first, second = original.cut(original.pixels), original.cut(decoded)
+        made = {"": picture(second), ERROR: error_map(first, second)} | dict(self._maps_of(item, first, second))
         if image_digest(decoded) == sha:
-            for path, data in zip(kept, made, strict=True):
-                keep(path, data)
+            for name, data in made.items():
+                keep(kept[name], data)
         else:
             self._note(f"{item.codec}: decoded here, some pixels differ from those that were measured.")
-        return made
+        return made.pop(""), made
+
+    def _maps_of(self, item: Wanted, original: Image, decoded: Image) -> Iterator[tuple[str, bytes]]:
+        """The maps of metrics; an image that is too small for one has none, which is noted."""
+        from hvqbench.metrics.maps import LIGHTEST
+
+        for name, mapper in self._maps.items():
+            if min(original.shape[:2]) < mapper.info.minimum_side:
+                self._note(f"{item.image} is too small for a map of {mapper.info.title}.")
+            else:
+                yield name, map_picture(mapper.map(original, decoded), LIGHTEST[name])
+
+    def _version(self, name: str) -> str:
+        info = self._maps[name].info
+        return f"{info.id}-{info.version}"
 
     def _decode(self, item: Wanted) -> Image | None:
         data = self._store.stream(str(item.row.get("bitstream_sha256")))
@@ -227,15 +258,15 @@ def _add_image(
     else:
         files = {original.sha: picture(original.cut(original.pixels))}
         keep(path, files[original.sha])
-    decodes: list[tuple[Wanted, str, str]] = []
+    decodes: list[tuple[Wanted, str, dict[str, str]]] = []
     for item in wanted:
         if item.row.get("image_sha256") not in (None, original.sha):
             continue  # measured on other pixels
         made = studio.files(item, original)
         if made is not None:
-            src, error = (hashlib.sha256(data).hexdigest() for data in made)
-            files |= {src: made[0], error: made[1]}
-            decodes.append((item, src, error))
+            src, *shas = (hashlib.sha256(data).hexdigest() for data in (made[0], *made[1].values()))
+            files |= {src: made[0], **dict(zip(shas, made[1].values(), strict=True))}
+            decodes.append((item, src, dict(zip(made[1], shas, strict=True))))
     if not decodes:
         return True
     keys = blobs.add(files)
@@ -245,7 +276,7 @@ def _add_image(
     room.images.append(
         {"name": file.name, "width": shown[1], "height": shown[0], "full": [width, height], "src": keys[original.sha]}
     )
-    for item, src, error in decodes:
+    for item, src, maps in decodes:
         values = {name: _number(item.row.get(name)) for name in metrics}
         room.decodes.append(
             {
@@ -256,7 +287,7 @@ def _add_image(
                 "bytes": int(item.row["bytes"]),
                 "metrics": {name: value for name, value in values.items() if value is not None},
                 "src": keys[src],
-                "map": keys[error],
+                "maps": {name: keys[sha] for name, sha in maps.items()},
             }
         )
     return True

@@ -17,6 +17,7 @@ from hvqbench.report.table import NONE, Cell, Column, Table, plain_table, sortin
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hvqbench.report.names import Names
     from hvqbench.report.scope import Scope
 
 Row = Mapping[Any, Any]
@@ -60,12 +61,14 @@ def of_dataset(scope: Scope, dataset: str) -> tuple[dict[str, Table], list[Fact]
     published = tables.published_table(rows, part.published, list(part.infos)) if part.published else None
     sources = {table.name: table for table in sections.always(part, published)}
     sources["provenance"] = _with_commands(sources["provenance"])
-    shared = [*bd, *saving, *(_with_remarks(table, part) for table in points), *tails, *sets, *sources.values()]
     units = {codec: point_name(rows, codec) for codec in part.codecs}
-    made = [*(_for_page(table, units) for table in shared), _ledger(rows), _codecs(rows)]
+    of_codecs = [*bd, *saving, *(_with_remarks(table, part) for table in points), *tails, *sets]
+    named = [scope.names.table(table) for table in (*(_for_page(table, units) for table in of_codecs), _ledger(rows))]
+    # What the ids stand for, and how rows were made, is told of the ids.
+    made = [*named, *(_for_page(table, units) for table in sources.values()), _codecs(rows, scope.names)]
     made = [table for table in made if table.cells or table.outro]
     made.sort(key=lambda table: ORDER.index(table.name.partition("-")[0]))
-    return {table.name: table for table in made}, _facts(rows, dataset, saving, bd)
+    return {table.name: table for table in made}, _facts(rows, dataset, saving, bd, scope.names)
 
 
 IN_COLOUR = " In colour where all of the interval is on one side of zero."
@@ -160,7 +163,7 @@ def _ledger(rows: pd.DataFrame) -> Table:
     return Table("ledger", "Where the bits go", f"{intro}listed.", frame, columns, tuple(body))
 
 
-def _codecs(rows: pd.DataFrame) -> Table:
+def _codecs(rows: pd.DataFrame, names: Names) -> Table:
     """What each codec is, and which version of it was measured."""
     import pandas as pd
 
@@ -173,33 +176,38 @@ def _codecs(rows: pd.DataFrame) -> Table:
         except HvqbenchError:
             summary = "not in this catalog"
         prints = [str(text) for text in own.get("codec_fingerprint", own["codec"].iloc[:0]).dropna().unique() if text]
-        found.append((str(codec), summary, ", ".join(text[:12] for text in prints) or NONE, len(own)))
-    frame = pd.DataFrame(found, columns=["codec", "what it is", "fingerprint", "rows"])
+        short = ", ".join(text[:12] for text in prints) or NONE
+        found.append((str(codec), names(str(codec)), summary, short, len(own)))
+    frame = pd.DataFrame(found, columns=["codec", "called", "what it is", "fingerprint", "rows"])
+    if (frame["called"] == frame["codec"]).all():
+        frame = frame.drop(columns="called")
+    place = frame.columns.get_loc("fingerprint")
     table = plain_table("codecs", "Codecs", "", frame, COLUMNS)
-    return replace(table, cells=tuple((*row[:2], replace(row[2], kind="code"), row[3]) for row in table.cells))
+    cells = tuple((*row[:place], replace(row[place], kind="code"), *row[place + 1 :]) for row in table.cells)
+    return replace(table, cells=cells)
 
 
-def _facts(rows: pd.DataFrame, dataset: str, saving: Sequence[Table], bd: Sequence[Table]) -> list[Fact]:
+def _facts(rows: pd.DataFrame, dataset: str, saving: Sequence[Table], bd: Sequence[Table], names: Names) -> list[Fact]:
     """How much was measured, and the largest gains."""
     ok = rows[rows["status"] == "ok"]
     codecs, images = ok["codec"].nunique(), ok["image"].nunique()
     found = [
         Fact(str(codecs), _plural("codec", codecs), "measured from real bitstreams"),
-        Fact(str(images), _plural("image", images), f"of {dataset}"),
+        Fact(str(images), _plural("image", images), f"of {names(dataset)}"),
     ]
     exact = [row for table in saving for row in table.frame.to_dict("records") if row["same_pixels"]]
     best: Row | None = max(exact, key=lambda row: row["mean_saved_percent"], default=None)
     if best and best["mean_saved_percent"] > 0:
-        text = f"fewer bytes by {best['codec']} than {best['anchor']}"
+        text = f"fewer bytes by {names(best['codec'])} than {names(best['anchor'])}"
         of = f"mean of {best['images']} images" if best["images"] > 1 else "of one image"
         found.append(Fact(f"{text_of(best['mean_saved_percent'], 1)} %", text, f"for the same pixels, {of}", "saving"))
     first = bd[0].frame.to_dict("records") if bd else []
     clear = [row for row in first if row["ci_high"] < 0 and not row["flags"]]
     best = min(clear, key=lambda row: row["bd_rate_percent"], default=None)
     if best:
-        text = f"BD-rate of {best['codec']} against {best['anchor']}"
+        text = f"BD-rate of {names(best['codec'])} against {names(best['anchor'])}"
         low, high = (text_of(best[name], 1) for name in ("ci_low", "ci_high"))
-        note = f"{best['metric']}, 95\u00a0% interval {low} to {high}"
+        note = f"{names(best['metric'])}, 95\u00a0% interval {low} to {high}"
         found.append(Fact(f"{text_of(best['bd_rate_percent'], 1)} %", text, note))
     bad = int(rows["status"].isin(["failed", "unavailable"]).sum())
     if bad:
