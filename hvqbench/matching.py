@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hvqbench.bench.executor import Process, threads_per_process
 from hvqbench.bench.plan import Entry, check_device, find_codec
+from hvqbench.bench.process import Process, threads_per_process
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.task import Decoded
 from hvqbench.bench.worker import describe

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 import hvqbench
-from hvqbench.bench.executor import Process
 from hvqbench.bench.plan import look_at
+from hvqbench.bench.process import Process
 from hvqbench.bench.task import WorkerError
 from hvqbench.codec import image_digest
 from hvqbench.errors import HvqbenchError

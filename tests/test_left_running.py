@@ -21,7 +21,7 @@ import pytest
 
 import hvqbench
 from hvqbench.adapters.process import run_program
-from hvqbench.bench.executor import Process
+from hvqbench.bench.process import Process
 from hvqbench.bench.task import WorkerError
 from hvqbench.errors import HvqbenchError
 from hvqbench.image import write_image

@@ -28,7 +28,7 @@ def machine_facts(device: str) -> dict[str, Any]:
         ``cores``: those that this process may use; ``threads``: torch's, or else what ``OMP_NUM_THREADS`` says;
         ``device_name``: the GPU's, empty on the CPU.
     """
-    from hvqbench.bench.executor import threads_per_process
+    from hvqbench.bench.process import threads_per_process
 
     torch = sys.modules.get("torch")  # never imported for this: a classic codec runs without it
     return {

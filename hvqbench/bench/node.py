@@ -10,8 +10,9 @@ from importlib import metadata
 from typing import Any
 
 import hvqbench
-from hvqbench.bench.executor import TIMEOUT_S, Team
+from hvqbench.bench.executor import Team
 from hvqbench.bench.plan import Entry, check_device, find_codec, library_versions, metric_versions
+from hvqbench.bench.process import TIMEOUT_S
 from hvqbench.bench.rows import Row
 from hvqbench.bench.task import Task, WorkerError
 from hvqbench.catalog import CATALOG_VARIABLE

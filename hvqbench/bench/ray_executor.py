@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import hvqbench
-from hvqbench.bench.executor import TIMEOUT_S, LostTeamError, Team
+from hvqbench.bench.executor import LostTeamError, Team
 from hvqbench.bench.node import CarriedImage, NodeTeam
+from hvqbench.bench.process import TIMEOUT_S
 from hvqbench.bench.rows import Identity, Row
 from hvqbench.bench.task import Task, WorkerError
 from hvqbench.catalog import CATALOG_VARIABLE

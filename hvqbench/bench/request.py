@@ -8,8 +8,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from hvqbench.bench.executor import TIMEOUT_S
 from hvqbench.bench.plan import Codecs, Rerun
+from hvqbench.bench.process import TIMEOUT_S
 from hvqbench.errors import HvqbenchError
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from hvqbench.advice import codec_source, dataset_source
 from hvqbench.bench.current import current
-from hvqbench.bench.executor import TIMEOUT_S, open_teams
+from hvqbench.bench.executor import open_teams
 from hvqbench.bench.plan import Entry, Picture, find_codec, lacking, library_versions, look_at
+from hvqbench.bench.process import TIMEOUT_S
 from hvqbench.bench.request import check_arguments
 from hvqbench.bench.rows import Row, identity
 from hvqbench.bench.sets import WholeSets, check_size

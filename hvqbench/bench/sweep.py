@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hvqbench
 from hvqbench.advice import given_command
 from hvqbench.bench.current import current, one_version
-from hvqbench.bench.executor import Team, execute, open_teams, prepare, threads_per_process
+from hvqbench.bench.executor import Team, execute, open_teams, prepare
 from hvqbench.bench.plan import (
     Codecs,
     by_image,
@@ -26,6 +26,7 @@ from hvqbench.bench.plan import (
     note,
     pending,
 )
+from hvqbench.bench.process import threads_per_process
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.reading import to_frame
 from hvqbench.bench.request import Request

@@ -23,9 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.bench.executor import TIMEOUT_S, Process, threads_per_process
 from hvqbench.bench.machine import OtherWork, cpu_seconds, is_busy, machine_facts
 from hvqbench.bench.plan import check_device, find_entries, library_versions, look_at, make_plan, note
+from hvqbench.bench.process import TIMEOUT_S, Process, threads_per_process
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.request import check_arguments
 from hvqbench.bench.rows import Identity, Row, after

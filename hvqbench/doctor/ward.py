@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from hvqbench.bench.executor import Process, threads_per_process
+from hvqbench.bench.process import Process, threads_per_process
 from hvqbench.bench.task import WorkerError
 from hvqbench.doctor.checks import CHECKS
 from hvqbench.doctor.subject import Failed, Finding

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.bench.executor import Process, threads_per_process
 from hvqbench.bench.plan import Entry, check_device, find_codec
+from hvqbench.bench.process import Process, threads_per_process
 from hvqbench.bench.reading import read_results
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Decoded
