@@ -102,7 +102,8 @@ class VQCodec(Codec):
     def encoders(self, image: Image) -> dict[str, Callable[[float], Bitstream]]:
         """Encode one image at many points: features and nearest indices do not depend on L.
 
-        The first chooses the number of grids, where the rate jumps; each of the others always sends the same number.
+        The first chooses the number of grids, where the rate jumps; each of the others always sends the same number, or
+        as many slices as one step of a ladder.
         """
         import torch
 
@@ -117,19 +118,18 @@ class VQCodec(Codec):
                 embeddings = [part.cpu() for part in source.embed(nearest)]
             sides = {mode: model.side(embeddings) for mode, model in self._models.items()}
 
-        passes = self.options.passes
-        own, total = self._models[OWN_MODE], self._models[OWN_MODE].slices(source.layout.first(most))
+        passes, own = self.options.passes, self._models[OWN_MODE]
+        total = own.slices(source.layout.first(most))
 
         @torch.inference_mode()
-        def encode(levels: range, point: float) -> Bitstream:
+        def encode(levels: range, fixed: int | None, point: float) -> Bitstream:
+            slices = fixed or self.options.slices(point)
             if self.options.point == "slices":
                 if not (float(point).is_integer() and 1 <= point <= total):
                     raise HvqbenchError(
                         f"{self.id}: {point:g} is no number of slices; a point is one from 1 to {total}"
                     )
-                slices, point = self.options.slices(point), 0.0
-            else:
-                slices = self.options.slices(point)
+                point = 0.0
             if point < 0:
                 raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
             if point and not tokenizer.continuous:
@@ -151,10 +151,11 @@ class VQCodec(Codec):
             mode = min(choices, key=lambda mode: (choices[mode].cost, len(choices[mode].coded.payload)))
             return self._bitstream(image, mode, choices[mode])
 
-        numbers = {"": range(1, most + 1)}
-        if most > 1:
-            numbers |= {f"{n} of {most} stages": range(n, n + 1) for n in range(1, most + 1)}
-        return {name: partial(encode, levels) for name, levels in numbers.items()}
+        numbers: dict[str, tuple[range, int | None]] = {"": (range(1, most + 1), None)}
+        if most > 1 and self.options.point == "weight":
+            numbers |= {f"{n} of {most} stages": (range(n, n + 1), total) for n in range(1, most + 1)}
+        numbers |= {f"{n} of {total} slices": (range(most, most + 1), n) for _, n in self.options.ladder}
+        return {name: partial(encode, *number) for name, number in numbers.items()}
 
     def decode(
         self, data: bytes, stages: int | None = None, complete: Literal["likeliest"] | int | None = None
