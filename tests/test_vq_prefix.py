@@ -130,6 +130,11 @@ def test_a_ladder_leaves_out_slices_from_an_l_on(toys: Path) -> None:
     assert sizes[2] < sizes[0]
     for data in streams:
         assert codec.decode(data).shape == image.shape
+    encoders = codec.encoders(image)
+    assert set(encoders) == {"", *(f"{n} of 3 stages" for n in (1, 2, 3)), "9 of 12 slices", "3 of 12 slices"}
+    data = encoders["3 of 12 slices"](0).data  # a rate within the ladder's step
+    assert unpack(data, codec.model_fingerprint, codec.id).slices == 3
+    assert sizes[4] < len(data) < sizes[3]
 
 
 @pytest.mark.parametrize("ladder", [((0.1, 3), (0.2, 5)), ((0.2, 5), (0.1, 3)), ((0.1, 0),)])

@@ -102,7 +102,8 @@ class VQCodec(Codec):
     def encoder(self, image: Image) -> ImageEncoder:
         """Encode one image at many points: features and nearest indices do not depend on L.
 
-        Its own choice takes in the number of grids, where the rate jumps; each variant always sends the same number.
+        Its own choice takes in the number of grids, where the rate jumps; each variant always sends the same number, or
+        as many slices as one step of a ladder.
         """
         import torch
 
@@ -117,19 +118,18 @@ class VQCodec(Codec):
                 embeddings = [part.cpu() for part in source.embed(nearest)]
             sides = {mode: model.side(embeddings) for mode, model in self._models.items()}
 
-        passes = self.options.passes
-        own, total = self._models[OWN_MODE], self._models[OWN_MODE].slices(source.layout.first(most))
+        passes, own = self.options.passes, self._models[OWN_MODE]
+        total = own.slices(source.layout.first(most))
 
         @torch.inference_mode()
-        def encode(levels: range, point: float) -> Bitstream:
+        def encode(levels: range, fixed: int | None, point: float) -> Bitstream:
+            slices = fixed or self.options.slices(point)
             if self.options.point == "slices":
                 if not (float(point).is_integer() and 1 <= point <= total):
                     raise HvqbenchError(
                         f"{self.id}: {point:g} is no number of slices; a point is one from 1 to {total}"
                     )
-                slices, point = self.options.slices(point), 0.0
-            else:
-                slices = self.options.slices(point)
+                point = 0.0
             if point < 0:
                 raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
             if point and not tokenizer.continuous:
@@ -151,9 +151,12 @@ class VQCodec(Codec):
             mode = min(choices, key=lambda mode: (choices[mode].cost, len(choices[mode].coded.payload)))
             return self._bitstream(image, mode, choices[mode])
 
-        numbers = range(1, most + 1)
-        one = {f"{n} of {most} stages": partial(encode, range(n, n + 1)) for n in numbers} if most > 1 else {}
-        return ImageEncoder(partial(encode, numbers), one)
+        variants: dict[str, tuple[range, int | None]] = {}
+        if most > 1 and self.options.point == "weight":
+            variants |= {f"{n} of {most} stages": (range(n, n + 1), total) for n in range(1, most + 1)}
+        variants |= {f"{n} of {total} slices": (range(most, most + 1), n) for _, n in self.options.ladder}
+        own_choice = partial(encode, range(1, most + 1), None)
+        return ImageEncoder(own_choice, {name: partial(encode, *sent) for name, sent in variants.items()})
 
     def decode(
         self, data: bytes, stages: int | None = None, complete: Literal["likeliest"] | int | None = None
