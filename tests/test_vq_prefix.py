@@ -130,9 +130,9 @@ def test_a_ladder_leaves_out_slices_from_an_l_on(toys: Path) -> None:
     assert sizes[2] < sizes[0]
     for data in streams:
         assert codec.decode(data).shape == image.shape
-    encoders = codec.encoders(image)
-    assert set(encoders) == {"", *(f"{n} of 3 stages" for n in (1, 2, 3)), "9 of 12 slices", "3 of 12 slices"}
-    data = encoders["3 of 12 slices"](0).data  # a rate within the ladder's step
+    encoder = codec.encoder(image)
+    assert set(encoder.variants) == {*(f"{n} of 3 stages" for n in (1, 2, 3)), "9 of 12 slices", "3 of 12 slices"}
+    data = encoder.encode(0, "3 of 12 slices").data  # a rate within the ladder's step
     assert unpack(data, codec.model_fingerprint, codec.id).slices == 3
     assert sizes[4] < len(data) < sizes[3]
 
