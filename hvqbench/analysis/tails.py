@@ -7,9 +7,9 @@ and the 90th percentile in the order from good to bad, whichever way the metric 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -92,7 +92,8 @@ def tails_table(results: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     keys = ["dataset", "codec", "point_name", "point"]
     images = ok["image"].to_numpy(object)
     values = {metric: ok[metric].to_numpy(float) for metric in metrics if metric in ok}
-    for place, own in ok.groupby(keys, sort=False).indices.items():
+    groups: Mapping[Any, Any] = ok.groupby(keys, sort=False).indices
+    for place, own in groups.items():
         for metric, of_metric in values.items():
             if np.isnan(of_metric[own]).all():
                 continue

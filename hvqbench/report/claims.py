@@ -55,7 +55,7 @@ def _groups(results: pd.DataFrame) -> dict[str, list[str]]:
     """The keys of the finished rows of each data set, codec and point; the names of images where rows have no key."""
     done = results[results["status"].isin(["ok", "set"])]
     names = done["key" if "key" in done.columns else "image"].to_numpy(object)
-    places = done.groupby(["dataset", "codec", "point"], sort=True).indices
+    places: Mapping[Any, Any] = done.groupby(["dataset", "codec", "point"], sort=True).indices
     return {
         f"{dataset}/{codec}/{point:g}": sorted(map(str, names[own])) for (dataset, codec, point), own in places.items()
     }

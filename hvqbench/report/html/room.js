@@ -71,6 +71,7 @@ function describe(decode) {
 
 function drawSlots() {
   const codecs = codecsNow().sort((a, b) => order.indexOf(a) - order.indexOf(b));
+  find("slots").classList.toggle("two", !room.slots[2].codec);
   find("slots").replaceChildren(
     ...room.slots.map((slot, i) => {
       const option = (value, text, selected) => {

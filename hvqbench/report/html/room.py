@@ -7,51 +7,37 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvqbench.codec import Image, image_digest
 from hvqbench.downloads import keep
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.report.html.opening import Opening, median_case
-from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, error_map, map_picture, picture
+from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, picture
+from hvqbench.report.html.studio import Studio, Wanted
 from hvqbench.report.names import Names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hvqbench.bench.store import Store
     from hvqbench.data import ImageFile
-    from hvqbench.metrics.maps import DISTSMap, LPIPSMap
     from hvqbench.report.html.finding import Finding
+    from hvqbench.report.html.studio import Mapper
 
-    Mapper = LPIPSMap | DISTSMap
-
-ERROR = "error"
-"""The map that every decode has; those of metrics, where they are asked for, are called by their ids."""
 POINTS = 3
 """Operating points of a codec in the room, at most: those that most of the others come near to in rate."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A decode that the room could show: a finished row of the results."""
-
-    image: str
-    codec: str
-    point: float
-    row: Mapping[str, Any]
 
 
 @dataclass
 class Room:
     """The pictures of one data set, as the page's script takes them.
 
-    ``src``, and the values of ``maps`` (by :data:`ERROR` and the metrics' ids), are keys of :class:`Blobs`.
+    ``src`` and the values of ``maps``, by :data:`~hvqbench.report.html.studio.ERROR` or the metric's id, are keys of
+    :class:`Blobs`.
     """
 
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -59,6 +45,11 @@ class Room:
     notes: list[str] = field(default_factory=list)
     opening: dict[str, Any] | None = None
     """An :class:`~hvqbench.report.html.opening.Opening`; None where there is nothing to choose by."""
+
+    def note(self, text: str) -> None:
+        """Say something to the reader, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 def make_room(
@@ -99,12 +90,13 @@ def make_room(
     images = [name for name in spread(sorted(ok["image"].unique())) if name in files]
     if not images:
         return room
-    studio = Studio(Store(streams.parent if streams.name == "_streams" else streams), room, maps or {})
+    names = names or Names()
+    studio = Studio(Store(streams.parent if streams.name == "_streams" else streams), room.note, maps or {}, names)
     wanted = _wanted(ok)
     opening = None
     if finding is not None:
         there = [item for item in wanted if item.image in images]
-        opening = median_case(there, finding, names or Names())
+        opening = median_case(there, finding, names)
     if opening is not None:
         images.remove(opening.image)
         images.insert(0, opening.image)
@@ -125,68 +117,6 @@ def _can_show(room: Room, opening: Opening) -> bool:
     """Whether both decodes of the opening were made."""
     shown = {(decode["codec"], decode["point"]) for decode in room.decodes if decode["image"] == opening.image}
     return (opening.codec, opening.point) in shown and opening.rival in {codec for codec, _ in shown}
-
-
-class Studio:
-    """Decodes what a store kept, and makes pictures of it."""
-
-    def __init__(self, store: Store, room: Room, maps: Mapping[str, Mapper]) -> None:
-        from hvqbench.bench.worker import Codecs
-
-        self._store, self._room, self._maps, self._codecs = store, room, maps, Codecs()
-        self._sources: dict[str, str | None] = {}
-
-    def files(self, item: Wanted, original: Original) -> tuple[bytes, dict[str, bytes]] | None:
-        """Picture and maps of a decode; None, and a note in the room, if it cannot be decoded here."""
-        sha = str(item.row["reconstruction_sha256"])
-        kinds = {"": "picture", ERROR: "map"} | {name: f"map-{self._version(name)}" for name in self._maps}
-        kept = {name: cached(f"{sha}-{original.sha}-{kind}") for name, kind in kinds.items()}
-        if all(path.is_file() for path in kept.values()):
-            found = {name: path.read_bytes() for name, path in kept.items()}
-            return found.pop(""), found
-        decoded = self._decode(item)
-        if decoded is None:
-            return None
-        if decoded.shape != original.pixels.shape:
-            self._note(f"{item.codec}: decodes {item.image} to another size than the original's.")
-            return None
-        first, second = original.cut(original.pixels), original.cut(decoded)
-        made = {"": picture(second), ERROR: error_map(first, second)} | dict(self._maps_of(item, first, second))
-        if image_digest(decoded) == sha:
-            for name, data in made.items():
-                keep(kept[name], data)
-        else:
-            self._note(f"{item.codec}: decoded here, some pixels differ from those that were measured.")
-        return made.pop(""), made
-
-    def _maps_of(self, item: Wanted, original: Image, decoded: Image) -> Iterator[tuple[str, bytes]]:
-        """The maps of metrics; an image that is too small for one has none, which is noted."""
-        from hvqbench.metrics.maps import LIGHTEST
-
-        for name, mapper in self._maps.items():
-            if min(original.shape[:2]) < mapper.info.minimum_side:
-                self._note(f"{item.image} is too small for a map of {mapper.info.title}.")
-            else:
-                yield name, map_picture(mapper.map(original, decoded), LIGHTEST[name])
-
-    def _version(self, name: str) -> str:
-        info = self._maps[name].info
-        return f"{info.id}-{info.version}"
-
-    def _decode(self, item: Wanted) -> Image | None:
-        data = self._store.stream(str(item.row.get("bitstream_sha256")))
-        if data is None:
-            self._note(f"{item.codec}: not all of its bitstreams were kept.")
-            return None
-        try:
-            return self._codecs(item.codec, "cpu").decode(data)
-        except Exception as error:  # an adapter's own, of any kind
-            self._note(f"{item.codec}: cannot be decoded here: {error}")
-            return None
-
-    def _note(self, text: str) -> None:
-        if text not in self._room.notes:
-            self._room.notes.append(text)
 
 
 def spread(names: Sequence[str]) -> list[str]:

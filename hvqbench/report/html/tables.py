@@ -181,7 +181,7 @@ def _codecs(rows: pd.DataFrame, names: Names) -> Table:
     frame = pd.DataFrame(found, columns=["codec", "called", "what it is", "fingerprint", "rows"])
     if (frame["called"] == frame["codec"]).all():
         frame = frame.drop(columns="called")
-    place = frame.columns.get_loc("fingerprint")
+    place = list(frame).index("fingerprint")
     table = plain_table("codecs", "Codecs", "", frame, COLUMNS)
     cells = tuple((*row[:place], replace(row[place], kind="code"), *row[place + 1 :]) for row in table.cells)
     return replace(table, cells=cells)
