@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import get_args
 
 from hvqbench.csv_rows import CsvRow, csv_rows, read_text
-from hvqbench.curves.metrics import curve_metric
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.published import curve_metric
 from hvqbench.protocol import Rate
 
 RATES = get_args(Rate)
@@ -41,7 +41,7 @@ class PublishedPoint:
     dataset
         A data set's id. One that was resized or cropped before coding is another data set, with an id of its own.
     metric
-        Id of a metric that hvqbench computes, or of :data:`~hvqbench.curves.metrics.PUBLISHED_METRICS`.
+        Id of a metric that hvqbench computes, or of :data:`~hvqbench.metrics.published.PUBLISHED_METRICS`.
     bpp
         Bits per pixel, > 0: the data set's mean.
     value

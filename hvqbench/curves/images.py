@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from hvqbench.csv_rows import CsvRow, csv_rows, read_text
 from hvqbench.curves.format import PublishedPoint, parse_id, parse_origin, parse_rate, parse_value
-from hvqbench.curves.metrics import curve_metric
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.published import curve_metric
 
 FRONT = ("codec", "dataset", "image", "point", "width", "height", "bpp")
 BACK = ("source", "commit", "protocol")
