@@ -262,14 +262,14 @@ def test_a_gpu_that_is_not_here_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"timeout": 3}, "unknown option 'timeout': did you mean 'timeout_s'"),
-        ({"decode": None}, "option 'decode' is missing"),
-        ({"input": "bmp"}, "input = 'bmp'; set it to one of png, ppm, yuv"),
+        ({"timeout": 3}, "unknown key 'timeout': did you mean 'timeout_s'"),
+        ({"decode": None}, "the key 'decode' is missing"),
+        ({"input": "bmp"}, "input = 'bmp': .*set it to one of png, ppm, yuv"),
         ({"encode": "enc {inptu}"}, "encode has {inptu}: did you mean 'input' or"),
         ({"encode": "enc '{input}"}, "encode cannot be split: No closing quotation"),
         ({"encode": " "}, "encode is empty"),
         ({"encode": "{home}/enc"}, "encode has {home}: set the option 'home'"),
-        ({"input": "yuv"}, r"needs a table \[options.yuv\] with exactly chroma, bit_depth, matrix, range"),
+        ({"input": "yuv"}, r"needs a table \[options.yuv\]"),
     ],
 )
 def test_a_wrong_option_says_what_is_wrong(tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -213,7 +213,7 @@ def test_one_point_needs_no_folders_and_files_can_be_named(theirs: Path, origina
         ("image,bytes,ponit\na,1,0\n", "row 1: unknown column 'ponit': did you mean 'point'"),
         ("image,bytes\nc,1\n", "row 2: photos has no image 'c'"),
         ("image,bytes\na,1.5\n", "row 2: bytes '1.5' is no whole number above 0"),
-        ("image,bytes,point\na,1,low\n", "row 2: point 'low' is no number"),
+        ("image,bytes,point\na,1,low\n", "row 2: point 'low' is no finite number"),
         ("image,bytes,point\na,1,0\na,2,0\n", "row 3: a at 0 is in row 2 as well"),
         ("image,bytes,file\na,1,../photos/a.png\n", "row 2: ../photos/a.png is not below"),
         ("image,bytes,file\na,1,0/a.jpg\n", "row 2: "),

@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 
 from hvqbench.analysis.savings import architectures
+from hvqbench.grid import text_of
 from hvqbench.report import make_report
 from hvqbench.report.latex import latex
 from hvqbench.report.scope import Scope, Source
 from hvqbench.report.sections import bd_rate, saving
 from hvqbench.report.spec import FigureSpec, ReportSpec, Selection, TableSpec
-from hvqbench.report.table import BEST, SECOND, Cell, Column, Heading, Table, markdown, plain_table, ranked, text_of
+from hvqbench.report.table import BEST, SECOND, Cell, Column, Heading, Table, markdown, plain_table, ranked
 
 
 @pytest.fixture(scope="module")

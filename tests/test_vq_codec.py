@@ -174,7 +174,10 @@ def test_no_such_tile(vq_catalog: Path, tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("serach = 12", "unknown key 'serach': did you mean 'search'"),
-        ('precision = "bfloat61"', "precision = 'bfloat61': did you mean 'bfloat16' or 'float32'? set it to one of float32, bfloat16"),
+        (
+            'precision = "bfloat61"',
+            "precision = 'bfloat61': did you mean 'bfloat16' or 'float32'? set it to one of float32, bfloat16",
+        ),
         ("tile = 64.0", "tile = 64.0: set it to a whole number"),
         ('tile = "big"', "tile = 'big': set it to a whole number"),
         ("tile = 0", "tile = 0 is no whole number from 1"),

@@ -24,9 +24,10 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -36,26 +37,35 @@ from hvqbench.adapters.yuv import YuvFormat
 from hvqbench.codec import Bitstream, Codec, CodecSpec, Image, Stream
 from hvqbench.errors import BitstreamError, HvqbenchError, UnavailableError, closest
 from hvqbench.scratch import scratch_folder
+from hvqbench.settings import read_settings
 
 MAGIC = b"\xc5"
-REQUIRED = frozenset({"encode", "decode", "input"})
-DEFAULTS: Mapping[str, Any] = {
-    "suffix": ".bin",
-    "home": "",
-    "workdir": "",
-    "values": {},
-    "files": [],
-    "version_command": "",
-    "timeout_s": 3600,
-    "size_multiple": 1,
-    "yuv": None,
-    "point_range": None,
-}
-"""Options that may be left out. ``docs/codecs.md`` explains each."""
-
 PICTURES: Mapping[str, str] = {"png": ".png", "ppm": ".ppm", "yuv": ".yuv"}
 NAMES = ("input", "output", "point", "value", "width", "height", "home", "folder", "device")
 """What may stand in braces in a command line."""
+
+
+@dataclass(frozen=True)
+class CommandOptions:
+    """The table ``[options]``; ``docs/codecs.md`` explains each."""
+
+    encode: str
+    decode: str
+    input: Literal["png", "ppm", "yuv"]
+    suffix: str = ".bin"
+    home: str = ""
+    workdir: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    version_command: str = ""
+    timeout_s: float = 3600.0
+    size_multiple: int = 1
+    yuv: YuvFormat | None = None
+    point_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.input == "yuv" and self.yuv is None:
+            raise HvqbenchError("input = 'yuv' needs a table [options.yuv]; docs/codecs.md lists its keys")
 
 
 class CommandCodec(Codec):
@@ -69,16 +79,9 @@ class CommandCodec(Codec):
 
     def __init__(self, spec: CodecSpec) -> None:
         super().__init__(spec)
-        for name in spec.options.keys() - REQUIRED - DEFAULTS.keys():
-            known = sorted(REQUIRED | DEFAULTS.keys())
-            raise HvqbenchError(f"{spec.id}: unknown option {name!r}: {closest(name, known)}docs/codecs.md lists them")
-        for name in sorted(REQUIRED - spec.options.keys()):
-            raise HvqbenchError(f"{spec.id}: option {name!r} is missing; docs/codecs.md lists the options of 'command'")
-        o = self._options = {**DEFAULTS, **spec.options}
-        if o["input"] not in PICTURES:
-            raise HvqbenchError(f"{spec.id}: input = {o['input']!r}; set it to one of {', '.join(PICTURES)}")
-        self._yuv = YuvFormat.parse(o["yuv"], spec.id) if o["input"] == "yuv" else None
-        self._multiple = int(np.lcm(o["size_multiple"], self._yuv.multiple if self._yuv else 1))
+        o = self._options = read_settings(CommandOptions, spec.options, f"{spec.folder / 'codec.toml'}: [options]")
+        self._yuv = o.yuv if o.input == "yuv" else None
+        self._multiple = int(np.lcm(o.size_multiple, self._yuv.multiple if self._yuv else 1))
         self._commands = {name: self._split(name) for name in ("encode", "decode", "version_command")}
         decoder = self._commands["decode"]
         self._point_in_header = any("{point}" in argument or "{value}" in argument for argument in decoder)
@@ -115,7 +118,7 @@ class CommandCodec(Codec):
         self._device = device
 
     def files(self) -> list[Path]:
-        return [self.spec.folder / self._fill(name, {}) for name in self._options["files"]]
+        return [self.spec.folder / self._fill(name, {}) for name in self._options.files]
 
     def encode(self, image: Image, point: float) -> Bitstream:
         low, high = self.point_range
@@ -127,8 +130,8 @@ class CommandCodec(Codec):
         padding = ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0))
         padded = np.pad(image, padding, mode="edge") if self._multiple > 1 else image
         with scratch_folder() as scratch:
-            picture = scratch / f"picture{PICTURES[self._options['input']]}"
-            coded = scratch / f"coded{self._options['suffix']}"
+            picture = scratch / f"picture{PICTURES[self._options.input]}"
+            coded = scratch / f"coded{self._options.suffix}"
             self._write_picture(picture, padded)
             self._run("encode", self._names(picture, coded, text, value, padded.shape[1], padded.shape[0]), scratch)
             data = coded.read_bytes() if coded.is_file() else b""
@@ -151,8 +154,8 @@ class CommandCodec(Codec):
                 value = self._value(text)
         coded_width, coded_height = (-(-side // self._multiple) * self._multiple for side in (width, height))
         with scratch_folder() as scratch:
-            coded = scratch / f"coded{self._options['suffix']}"
-            picture = scratch / f"picture{PICTURES[self._options['input']]}"
+            coded = scratch / f"coded{self._options.suffix}"
+            picture = scratch / f"picture{PICTURES[self._options.input]}"
             coded.write_bytes(data)
             self._run("decode", self._names(coded, picture, text, value, coded_width, coded_height), scratch)
             image = self._read_picture(picture, coded_width, coded_height)
@@ -185,16 +188,17 @@ class CommandCodec(Codec):
 
     def _split(self, name: str) -> list[str]:
         try:
-            arguments = shlex.split(self._options[name])
+            line = getattr(self._options, name)
+            arguments = shlex.split(line)
         except ValueError as error:
             raise HvqbenchError(f"{self.id}: {name} cannot be split: {error}; correct it in codec.toml") from None
-        for used in re.findall(r"\{(\w+)\}", self._options[name]):
+        for used in re.findall(r"\{(\w+)\}", line):
             if used not in NAMES:
                 known = ", ".join(NAMES)
                 raise HvqbenchError(f"{self.id}: {name} has {{{used}}}: {closest(used, NAMES)}there are {known}")
-            if used == "home" and not self._options["home"]:
+            if used == "home" and not self._options.home:
                 raise HvqbenchError(f"{self.id}: {name} has {{home}}: set the option 'home' to a variable's name")
-        if not arguments and name in REQUIRED:
+        if not arguments and name != "version_command":
             raise HvqbenchError(f"{self.id}: {name} is empty; write a command line")
         return arguments
 
@@ -216,7 +220,7 @@ class CommandCodec(Codec):
         return re.sub(r"\{(\w+)\}", replacement, argument)
 
     def _home(self) -> Path:
-        variable = self._options["home"]
+        variable = self._options.home
         folder = os.environ.get(variable, "")
         if not folder:
             raise self._lacks(f"the environment variable {variable} names no folder")
@@ -228,12 +232,12 @@ class CommandCodec(Codec):
         """Where the program of a command line is: in ``home``, its ``bin`` or its ``.venv``, or else on ``PATH``."""
         program = self._fill(self._commands[name][0], {})
         places = os.environ.get("PATH", os.defpath).split(os.pathsep)
-        if os.environ.get(self._options["home"]):
+        if os.environ.get(self._options.home):
             home = self._home()
             places = [str(home), str(home / "bin"), str(home / ".venv" / "bin"), *places]
         found = shutil.which(program, path=os.pathsep.join(places))
         if not found:
-            where = f"in {self._options['home']} or on PATH" if self._options["home"] else "on PATH"
+            where = f"in {self._options.home} or on PATH" if self._options.home else "on PATH"
             raise self._lacks(f"there is no program {program!r} {where}")
         return found
 
@@ -252,8 +256,8 @@ class CommandCodec(Codec):
     def _start(self, name: str, names: Mapping[str, str | Path], scratch: Path) -> tuple[int, str]:
         """Exit status of a command line, and the end of all that it printed."""
         arguments = [self._program(name), *(self._fill(a, names) for a in self._commands[name][1:])]
-        workdir = self._fill(self._options["workdir"], names) or scratch
-        limit = self._options["timeout_s"]
+        workdir = self._fill(self._options.workdir, names) or scratch
+        limit = self._options.timeout_s
         try:
             return run_program(arguments, workdir, scratch / "log.txt", limit)
         except OSError as error:
@@ -268,10 +272,11 @@ class CommandCodec(Codec):
     @property
     def _key(self) -> str:
         """What a decoder must know; part of the header's checksum."""
-        return repr([self._options[name] for name in ("decode", "input", "yuv", "values", "size_multiple")])
+        told = {"yuv": None, "values": {}, "size_multiple": 1, **self.spec.options}
+        return repr([told[name] for name in ("decode", "input", "yuv", "values", "size_multiple")])
 
     def _value(self, text: str) -> str:
-        values = self._options["values"]
+        values = self._options.values
         if values and text not in values:
             raise HvqbenchError(f"{self.id}: no value for {self.spec.point_name} {text}; there are {', '.join(values)}")
         return str(values.get(text, text))

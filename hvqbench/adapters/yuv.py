@@ -7,9 +7,9 @@ the four on the way in, linear interpolation on the way out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,25 +37,12 @@ class YuvFormat:
 
     chroma: Literal["4:4:4", "4:2:0"]
     bit_depth: int
-    matrix: str
+    matrix: Literal["bt601", "bt709", "bt2020"]
     range: Literal["full", "limited"]
 
-    @classmethod
-    def parse(cls, table: Any, codec: str) -> YuvFormat:
-        """The table ``[options.yuv]`` of *codec*, which must state all four; HvqbenchError if it is wrong."""
-        choices: Mapping[str, Collection[Any]] = {
-            "chroma": ("4:4:4", "4:2:0"),
-            "bit_depth": range(8, 17),
-            "matrix": KR_KB,
-            "range": ("full", "limited"),
-        }
-        if not isinstance(table, Mapping) or table.keys() != choices.keys():
-            raise HvqbenchError(f"{codec}: input = 'yuv' needs a table [options.yuv] with exactly {', '.join(choices)}")
-        for key, allowed in choices.items():
-            if table[key] not in allowed:
-                known = ", ".join(map(str, allowed))
-                raise HvqbenchError(f"{codec}: yuv.{key} = {table[key]!r}; set it to one of {known}")
-        return cls(**table)
+    def __post_init__(self) -> None:
+        if not 8 <= self.bit_depth <= 16:
+            raise HvqbenchError(f"yuv: bit_depth = {self.bit_depth}: set it to a number from 8 to 16")
 
     @property
     def multiple(self) -> int:

@@ -120,7 +120,7 @@ def bd_rate(
     HvqbenchError
         If the codec, the anchor, the metric, the data set or the method is unknown.
     """
-    from hvqbench.curves.metrics import curve_metric
+    from hvqbench.metrics.published import curve_metric
 
     pair = curve_pair(results, codec, anchor, metric, dataset)
     first, second = pair.anchor, pair.test

@@ -71,7 +71,7 @@ def bd_metric(
     method: str = "akima",
 ) -> BDMetric:
     """BD-metric of *codec* against *anchor*, of their mean curves; see :func:`hvqbench.analysis.bd_rate`."""
-    from hvqbench.curves.metrics import curve_metric
+    from hvqbench.metrics.published import curve_metric
 
     info = curve_metric(metric)
     pair = curve_pair(results, codec, anchor, metric, dataset)

@@ -107,7 +107,7 @@ def per_image(
     """
     import pandas as pd
 
-    from hvqbench.curves.metrics import curve_metric
+    from hvqbench.metrics.published import curve_metric
 
     pair = curve_pair(results, codec, anchor, metric, dataset)
     first, second = pair.anchor, pair.test

@@ -240,7 +240,7 @@ def _bytes(place: tuple[str, str], what: str, rows: pd.DataFrame, tolerance: flo
 
 def _quality(place: tuple[str, str], metric: str, where: str, rows: pd.DataFrame, tolerance: float) -> Finding:
     """The change of a metric's total, signed so that positive is worse."""
-    from hvqbench.curves.metrics import curve_metric
+    from hvqbench.metrics.published import curve_metric
 
     what = f"{metric} {where}"
     finite = rows[np.isfinite(rows[metric].astype(float)) & np.isfinite(rows[f"{metric}_new"].astype(float))]

@@ -69,7 +69,7 @@ def rate_gaps(
     method: str = "akima",
 ) -> list[RateGap]:
     """The rate gap of each operating point of *codec* to the mean curve of *anchor*, over the images that both have."""
-    from hvqbench.curves.metrics import curve_metric
+    from hvqbench.metrics.published import curve_metric
 
     check_method(method)
     pair = curve_pair(results, codec, anchor, metric, dataset)

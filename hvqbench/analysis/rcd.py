@@ -44,7 +44,7 @@ def rate_over_quality(
     """
     import pandas as pd
 
-    from hvqbench.curves.metrics import curve_metric
+    from hvqbench.metrics.published import curve_metric
 
     check_method(method)
     pair = curve_pair(results, codec, anchor, metric, dataset)

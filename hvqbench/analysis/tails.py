@@ -83,7 +83,7 @@ def tails_table(results: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from hvqbench.curves.metrics import curve_metric
+    from hvqbench.metrics.published import curve_metric
 
     ok = results[results["status"] == "ok"]
     if "point_name" not in ok:

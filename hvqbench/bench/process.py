@@ -38,15 +38,25 @@ class Process:
     Parameters
     ----------
     role
-        One of :data:`hvqbench.bench.worker.ROLES`.
+        What messages call it: ``encoder``, ``decoder``, ``judge``, ``describer`` or ``meter``, or that of *handler*.
     quiet
         Whether what it prints is kept for the message about its death, and not shown.
     timeout_s
         How long it may take for an answer; None for ever.
+    handler
+        The class that answers, as ``module:Class``; by default that of :mod:`hvqbench.bench.worker` for *role*.
     """
 
-    def __init__(self, role: str, threads: int, quiet: bool = True, timeout_s: float | None = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        role: str,
+        threads: int,
+        quiet: bool = True,
+        timeout_s: float | None = TIMEOUT_S,
+        handler: str | None = None,
+    ) -> None:
         self.role = role
+        self._handler = handler or f"hvqbench.bench.worker:{role.capitalize()}"
         self._quiet = quiet
         self._threads = threads
         self._timeout_s = timeout_s
@@ -102,7 +112,7 @@ class Process:
                 raise WorkerError("the run was stopped")
             if self._running is None:
                 start_watchman()
-                self._running = _Running(self.role, self._threads, self._quiet)
+                self._running = _Running(self._handler, self._threads, self._quiet)
             return self._running
 
     def _forget(self, running: _Running) -> str:
@@ -123,7 +133,7 @@ class _Running:
     that pipe for ever. The thread kills such children.
     """
 
-    def __init__(self, role: str, threads: int, quiet: bool) -> None:
+    def __init__(self, handler: str, threads: int, quiet: bool) -> None:
         self.line = new_line()
         self.expired = False
         self._stopped = False
@@ -132,7 +142,7 @@ class _Running:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), VARIABLE: self.line}
         environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         self.process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from hvqbench.bench.worker import main; main({role!r})"],
+            [sys.executable, "-P", "-c", f"from hvqbench.bench.worker import main; main({handler!r})"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

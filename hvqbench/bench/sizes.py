@@ -12,15 +12,13 @@ Columns ``image`` and ``bytes`` (of the whole file), and, as needed, ``point`` a
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hvqbench.csv_rows import csv_rows, read_text
 from hvqbench.errors import HvqbenchError, closest
 
 if TYPE_CHECKING:
@@ -49,17 +47,10 @@ def read_sizes(path: Path, folder: Path, data: Dataset) -> list[Told]:
     HvqbenchError
         A column or a cell that is missing or wrong, an image that *data* does not have, a picture that is not there.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise HvqbenchError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
-    except UnicodeDecodeError:
-        raise HvqbenchError(f"{path} is not UTF-8: save it as CSV in UTF-8") from None
+    text = read_text(path)
     if not folder.is_dir():
         raise HvqbenchError(f"there is no folder {folder}: name that of the decoded pictures with --reconstructions")
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    header = [column.strip() for column in rows.fieldnames or ()]
-    rows.fieldnames = header
+    header, rows = csv_rows(text, str(path))
     for column in REQUIRED:
         if column not in header:
             hint = ": bytes are those of the whole file, bpp * width * height / 8" if column == "bytes" else ""
@@ -70,24 +61,21 @@ def read_sizes(path: Path, folder: Path, data: Dataset) -> list[Told]:
             raise HvqbenchError(f"{path}: row 1: unknown column {column!r}: {hint}leave it out")
     names = {file.name: file.name for file in data.images}
     names |= {file.path.name: file.name for file in data.images if file.path.name not in names}
-    cells = [
-        (f"{path}: row {number}", {column: (row.get(column) or "").strip() for column in header})
-        for number, row in enumerate(rows, 2)
-    ]
-    one_point = len({row.get("point", "") for _, row in cells}) == 1
+    one_point = len({row.cells.get("point") for row in rows}) == 1
     lines: list[Told] = []
     seen: dict[tuple[str, float], str] = {}
-    for where, row in cells:
+    for row in rows:
+        where = row.where
         if row["image"] not in names:
             raise HvqbenchError(f"{where}: {data.id} has no image {row['image']!r}: {closest(row['image'], names)}"
                                 f"it has {len(data)}, like {data.images[0].name!r}")  # fmt: skip
-        image, point = names[row["image"]], _point(row.get("point", "0"), where)
+        image, point = names[row["image"]], row.number("point") if "point" in header else 0.0
         if (image, point) in seen:
             raise HvqbenchError(f"{where}: {image} at {point:g} is in {seen[image, point]} as well; keep one of them")
-        seen[image, point] = f"row {where.rpartition(' ')[2]}"
+        seen[image, point] = f"row {row.line}"
         if not row["bytes"].isdecimal() or int(row["bytes"]) == 0:
             raise HvqbenchError(f"{where}: bytes {row['bytes']!r} is no whole number above 0: give the file's size")
-        picture = _find(folder, row.get("file", ""), row.get("point", ""), image, one_point, where)
+        picture = _find(folder, row.cells.get("file", ""), row.cells.get("point", ""), image, one_point, where)
         lines.append(Told(image, point, int(row["bytes"]), picture))
     if not lines:
         raise HvqbenchError(f"{path} holds no picture: add rows below the header")
@@ -104,16 +92,6 @@ def missing_pictures(lines: Sequence[Told], name: str, data: Dataset) -> list[st
         for point, count in sorted(counts.items())
         if count < len(data)
     ]
-
-
-def _point(text: str, where: str) -> float:
-    try:
-        point = float(text)
-    except ValueError:
-        point = math.nan
-    if not math.isfinite(point):
-        raise HvqbenchError(f"{where}: point {text!r} is no number: number the operating points, 0, 1, 2, ...")
-    return point
 
 
 def _find(folder: Path, file: str, point: str, image: str, one_point: bool, where: str) -> Path:

@@ -11,7 +11,6 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvqbench.bench.task import Decoded, Encoded
+from hvqbench.catalog import load_codec, load_object
 from hvqbench.codec import Bitstream, Codec, Image, image_digest
 from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.lineage import adopt_orphans
@@ -43,8 +43,6 @@ class Codecs:
         return codec
 
     def _prepare(self, source: str, device: str) -> Codec | Exception:
-        from hvqbench.catalog import load_codec
-
         try:
             codec = load_codec(source)
             codec.prepare(device)
@@ -205,24 +203,8 @@ class Meter:
         return work | {"parameters": count_parameters()} | peak_memory(call, device)
 
 
-def _patient() -> Callable[..., Any]:
-    from hvqbench.doctor.patient import Patient  # which needs this module
-
-    return Patient()
-
-
-ROLES: dict[str, Callable[[], Callable[..., Any]]] = {
-    "encoder": Encoder,
-    "decoder": Decoder,
-    "judge": Judge,
-    "describer": Describer,
-    "meter": Meter,
-    "codec": _patient,
-}
-
-
-def main(role: str) -> None:
-    """Answer requests until there are no more."""
+def main(handler: str) -> None:
+    """Answer requests until there are no more, each with what the class *handler* (``module:Class``) makes of it."""
     # Requests and answers move to descriptors of their own, so that no library and no child reads or prints into them.
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -230,7 +212,7 @@ def main(role: str) -> None:
     adopt_orphans()
     watched_by_parent()
     own = os.getpid()
-    handle = ROLES[role]()
+    handle = load_object(handler)()
     while True:
         try:
             request = pickle.load(requests)

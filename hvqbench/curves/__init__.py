@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from hvqbench.curves.format import COLUMNS, PublishedPoint, format_points, read_points
 from hvqbench.curves.library import PREFIX, find_published, is_published, published_curve, published_points
-from hvqbench.curves.metrics import curve_metric
+from hvqbench.metrics.published import curve_metric
 
 __all__ = [
     "COLUMNS",

@@ -17,12 +17,22 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.curves.exchange import ForeignCurve, as_id, measured_metrics, metric_of
-from hvqbench.curves.metrics import CODEC_COMPARE, curve_metric
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.published import curve_metric
 
 if TYPE_CHECKING:
     import pandas as pd
 
+CODEC_COMPARE: Mapping[str, tuple[str, str]] = {
+    "psnr": ("libwebp2", "psnr-libwebp2"),
+    "ssim": ("libwebp2", "ssim-libwebp2"),
+    "dssim": ("kornelski", "dssim-kornelski"),
+    "butteraugli": ("libjxl", "butteraugli-libjxl"),
+    "ssimulacra": ("libjxl", "ssimulacra-libjxl"),
+    "ssimulacra2": ("libjxl", "ssimulacra2-libjxl"),
+    "p3norm": ("libjxl", "p3norm-libjxl"),
+}
+"""Field of codec-compare-gen: the implementation that its description must name, and then the metric's id."""
 FIELDS = {"ms-ssim": "msssim", "lpips-alex": "lpips"}
 """What the viewer calls metrics that it knows, where that is not hvqbench's id."""
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from hvqbench.analysis.curves import Curve, mean_curve, the_dataset
 from hvqbench.curves.format import PublishedPoint, format_points, parse_points
 from hvqbench.curves.library import PREFIX, find_published, is_published, published_curve, published_points
-from hvqbench.curves.metrics import curve_metric
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write
+from hvqbench.metrics.published import curve_metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class ForeignCurve:
     codec: str
     dataset: str
     metric: str
-    """Already an id of :func:`~hvqbench.curves.metrics.curve_metric`."""
+    """Already an id of :func:`~hvqbench.metrics.published.curve_metric`."""
     bpp: tuple[float, ...]
     values: tuple[float, ...]
 

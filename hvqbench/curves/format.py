@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import get_args
 
-from hvqbench.curves.metrics import curve_metric
+from hvqbench.csv_rows import CsvRow, csv_rows, read_text
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.published import curve_metric
 from hvqbench.protocol import Rate
 
 RATES = get_args(Rate)
@@ -41,7 +41,7 @@ class PublishedPoint:
     dataset
         A data set's id. One that was resized or cropped before coding is another data set, with an id of its own.
     metric
-        Id of a metric that hvqbench computes, or of :data:`~hvqbench.curves.metrics.PUBLISHED_METRICS`.
+        Id of a metric that hvqbench computes, or of :data:`~hvqbench.metrics.published.PUBLISHED_METRICS`.
     bpp
         Bits per pixel, > 0: the data set's mean.
     value
@@ -76,33 +76,23 @@ def read_points(path: Path) -> tuple[PublishedPoint, ...]:
     HvqbenchError
         If a cell is missing or wrong, a point is there twice, or the file holds none: one line with file and row.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise HvqbenchError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
-    except UnicodeDecodeError:
-        raise HvqbenchError(f"{path} is not UTF-8: save it as CSV in UTF-8") from None
-    return parse_points(text, str(path))
+    return parse_points(read_text(path), str(path))
 
 
 def parse_points(text: str, where: str) -> tuple[PublishedPoint, ...]:
     """The points of a CSV file's *text*; errors name *where* it is from, and are those of :func:`read_points`."""
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = tuple(next(rows, ()))
+    header, rows = csv_rows(text, where)
     if header != COLUMNS:
         raise HvqbenchError(f"{where}: row 1: the header must be {','.join(COLUMNS)}; docs/curves.md explains it")
     points: list[PublishedPoint] = []
     seen: dict[tuple[str, str, str, float], int] = {}
-    for cells in rows:
-        row = f"{where}: row {rows.line_num}"
-        if len(cells) != len(COLUMNS):
-            raise HvqbenchError(f"{row}: {len(cells)} cells instead of {len(COLUMNS)}; quote a cell with a comma")
-        point = _parse(cells, row)
+    for row in rows:
+        point = _parse(row)
         place = (point.codec, point.dataset, point.metric, point.bpp)
         if place in seen:
             what = f"{point.codec} on {point.dataset} has {point.metric} at {point.bpp:g} bpp"
-            raise HvqbenchError(f"{row}: {what} in row {seen[place]} as well; keep one of them")
-        seen[place] = rows.line_num
+            raise HvqbenchError(f"{row.where}: {what} in row {seen[place]} as well; keep one of them")
+        seen[place] = row.line
         points.append(point)
     if not points:
         raise HvqbenchError(f"{where} holds no point: add rows below the header, or remove the file")
@@ -118,61 +108,52 @@ def format_points(points: Iterable[PublishedPoint]) -> str:
     return out.getvalue()
 
 
-def _parse(cells: list[str], where: str) -> PublishedPoint:
-    codec, dataset, metric, bpp, value, source, commit, protocol = (cell.strip() for cell in cells)
-    codec, dataset = parse_id(codec, "codec", where), parse_id(dataset, "dataset", where)
+def _parse(row: CsvRow) -> PublishedPoint:
+    codec, dataset, metric = parse_id(row, "codec"), parse_id(row, "dataset"), row["metric"]
     try:
         curve_metric(metric)
     except HvqbenchError as error:
-        raise HvqbenchError(f"{where}: {error}") from None
-    rate, quality = parse_rate(bpp, where), parse_value(value, metric, where)
-    check_origin(source, commit, protocol, where)
-    return PublishedPoint(codec, dataset, metric, rate, quality, source, commit, protocol)
+        raise HvqbenchError(f"{row.where}: {error}") from None
+    rate, value = parse_rate(row), parse_value(row, "value", metric)
+    return PublishedPoint(codec, dataset, metric, rate, value, *parse_origin(row))
 
 
-def parse_id(text: str, name: str, where: str) -> str:
-    """*text* as an id; *name* is its column's."""
-    if not _ID.fullmatch(text):
-        raise HvqbenchError(f"{where}: {name} {text!r} is no id: use letters, digits and . _ - + @")
-    return text
+def parse_id(row: CsvRow, column: str) -> str:
+    """A cell as an id."""
+    if not _ID.fullmatch(row[column]):
+        raise HvqbenchError(f"{row.where}: {column} {row[column]!r} is no id: use letters, digits and . _ - + @")
+    return row[column]
 
 
-def parse_rate(text: str, where: str) -> float:
-    """*text* as bits per pixel."""
-    rate = parse_number(text, "bpp", where)
+def parse_rate(row: CsvRow) -> float:
+    """Bits per pixel."""
+    rate = row.number("bpp")
     if rate <= 0:
-        raise HvqbenchError(f"{where}: bpp {text} is not above 0: give bits per pixel of the original")
+        raise HvqbenchError(f"{row.where}: bpp {row['bpp']} is not above 0: give bits per pixel of the original")
     return rate
 
 
-def parse_value(text: str, metric: str, where: str) -> float:
-    """*text* as a value of the known *metric*, within its range."""
-    value = parse_number(text, "value", where)
+def parse_value(row: CsvRow, column: str, metric: str) -> float:
+    """A cell as a value of the known *metric*, within its range."""
+    value = row.number(column)
     lowest, highest = curve_metric(metric).range
     if not lowest <= value <= highest:
         remedy = "name it ms-ssim-db if it is in dB" if metric == "ms-ssim" else "correct it, or name another metric"
-        raise HvqbenchError(f"{where}: {metric} goes from {lowest:g} to {highest:g}, {text} does not: {remedy}")
+        goes = f"{metric} goes from {lowest:g} to {highest:g}, {row[column]} does not"
+        raise HvqbenchError(f"{row.where}: {goes}: {remedy}")
     return value
 
 
-def check_origin(source: str, commit: str, protocol: str, where: str) -> None:
-    """Raise unless it is said where a number is from and what its bits are."""
+def parse_origin(row: CsvRow) -> tuple[str, str, str]:
+    """Source, commit and protocol: where a number is from, and what its bits are."""
+    source, commit, protocol = row["source"], row["commit"], row["protocol"]
     if not source:
-        raise HvqbenchError(f"{where}: no source: say which file, paper or table has this number")
+        raise HvqbenchError(f"{row.where}: no source: say which file, paper or table has this number")
     if not _COMMIT.fullmatch(commit):
         raise HvqbenchError(
-            f"{where}: commit {commit!r} is no 7 to 40 hexadecimal digits: correct it or leave it empty"
+            f"{row.where}: commit {commit!r} is no 7 to 40 hexadecimal digits: correct it or leave it empty"
         )
     if protocol.partition(":")[0] not in RATES:
-        raise HvqbenchError(f"{where}: protocol {protocol!r} must begin with one of {', '.join(RATES)}, then a colon")
-
-
-def parse_number(text: str, name: str, where: str) -> float:
-    """*text* as a finite number; *name* is its column's."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise HvqbenchError(f"{where}: {name} {text!r} is no finite number; write it like 0.125, or drop the row")
-    return number
+        begin = f"must begin with one of {', '.join(RATES)}, then a colon"
+        raise HvqbenchError(f"{row.where}: protocol {protocol!r} {begin}")
+    return source, commit, protocol

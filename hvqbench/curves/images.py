@@ -11,8 +11,6 @@ means as well, the two must agree, so that neither file has a slip.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hvqbench.curves.format import PublishedPoint, check_origin, parse_id, parse_number, parse_rate, parse_value
-from hvqbench.curves.metrics import curve_metric
+from hvqbench.csv_rows import CsvRow, csv_rows, read_text
+from hvqbench.curves.format import PublishedPoint, parse_id, parse_origin, parse_rate, parse_value
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.published import curve_metric
 
 FRONT = ("codec", "dataset", "image", "point", "width", "height", "bpp")
 BACK = ("source", "commit", "protocol")
@@ -113,19 +112,12 @@ def read_images(path: Path) -> tuple[PublishedSet, ...]:
         If a cell is missing or wrong, an image is there twice at a point or not at every point, or a set has two
         sources: one line with the file.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise HvqbenchError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
-    except UnicodeDecodeError:
-        raise HvqbenchError(f"{path} is not UTF-8: save it as CSV in UTF-8") from None
-    return parse_images(text, str(path))
+    return parse_images(read_text(path), str(path))
 
 
 def parse_images(text: str, where: str) -> tuple[PublishedSet, ...]:
     """The sets in a CSV file's *text*; errors name *where* it is from, and are those of :func:`read_images`."""
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = tuple(next(rows, ()))
+    header, rows = csv_rows(text, where)
     metrics = header[len(FRONT) : -len(BACK)]
     if header[: len(FRONT)] != FRONT or header[-len(BACK) :] != BACK or not metrics:
         wanted = f"{','.join(FRONT)}, then metrics, then {','.join(BACK)}"
@@ -136,44 +128,30 @@ def parse_images(text: str, where: str) -> tuple[PublishedSet, ...]:
         except HvqbenchError as error:
             raise HvqbenchError(f"{where}: row 1: {error}") from None
     groups: dict[tuple[str, str], list[PublishedImage]] = {}
-    for cells in rows:
-        row = f"{where}: row {rows.line_num}"
-        if len(cells) != len(header):
-            raise HvqbenchError(f"{row}: {len(cells)} cells instead of {len(header)}; quote a cell with a comma")
-        one = _parse(cells, metrics, row)
+    for row in rows:
+        one = _parse(row, metrics)
         groups.setdefault((one.codec, one.dataset), []).append(one)
     if not groups:
         raise HvqbenchError(f"{where} holds no image: add rows below the header, or remove the file")
     return tuple(_gather(images, metrics, where) for images in groups.values())
 
 
-def _parse(cells: Sequence[str], metrics: Sequence[str], where: str) -> PublishedImage:
-    cells = [cell.strip() for cell in cells]
-    codec, dataset, image, point, width, height, bpp = cells[: len(FRONT)]
-    source, commit, protocol = cells[-len(BACK) :]
-    if not image:
-        raise HvqbenchError(f"{where}: no image: give its name in the data set")
-    sides = []
-    for name, text in (("width", width), ("height", height)):
-        if not text.isdecimal() or not int(text):
-            raise HvqbenchError(f"{where}: {name} {text!r} is no number of pixels: give that of the original")
-        sides.append(int(text))
-    check_origin(source, commit, protocol, where)
+def _parse(row: CsvRow, metrics: Sequence[str]) -> PublishedImage:
+    if not row["image"]:
+        raise HvqbenchError(f"{row.where}: no image: give its name in the data set")
+    for side in ("width", "height"):
+        if not row[side].isdecimal() or not int(row[side]):
+            raise HvqbenchError(f"{row.where}: {side} {row[side]!r} is no number of pixels: give that of the original")
     return PublishedImage(
-        codec=parse_id(codec, "codec", where),
-        dataset=parse_id(dataset, "dataset", where),
-        image=image,
-        point=parse_number(point, "point", where),
-        width=sides[0],
-        height=sides[1],
-        bpp=parse_rate(bpp, where),
-        values={
-            name: parse_value(text, name, where)
-            for name, text in zip(metrics, cells[len(FRONT) : -len(BACK)], strict=True)
-        },
-        source=source,
-        commit=commit,
-        protocol=protocol,
+        parse_id(row, "codec"),
+        parse_id(row, "dataset"),
+        row["image"],
+        row.number("point"),
+        int(row["width"]),
+        int(row["height"]),
+        parse_rate(row),
+        {name: parse_value(row, name, name) for name in metrics},
+        *parse_origin(row),
     )
 
 

@@ -29,7 +29,7 @@ class Ward:
     def __init__(self, source: str, device: str, timeout_s: float, notes: Path) -> None:
         self._asked = source, device, notes
         self._timeout_s, self._notes = timeout_s, notes
-        self._process = Process("codec", threads_per_process(1), timeout_s=None)
+        self._process = _start()
         self._hangs = False
 
     def ask(self, question: str, *arguments: Any) -> Any:
@@ -47,7 +47,7 @@ class Ward:
         finally:
             answered.set()
             guard.join()
-        self._process, self._hangs = Process("codec", threads_per_process(1), timeout_s=None), False
+        self._process, self._hangs = _start(), False
         raise Failed(f"{what}no answer after {self._timeout_s:g} s", "let it end; --timeout gives more time") from None
 
     def check(self, name: str) -> Finding:
@@ -72,3 +72,7 @@ class Ward:
                 self._hangs = True
                 process.close()
                 return
+
+
+def _start() -> Process:
+    return Process("codec", threads_per_process(1), timeout_s=None, handler="hvqbench.doctor.patient:Patient")

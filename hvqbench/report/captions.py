@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hvqbench.grid import is_numeric
 from hvqbench.manifest import size_of
-from hvqbench.report.table import ARROWS, Table, is_numeric
+from hvqbench.report.table import ARROWS, Table
 
 if TYPE_CHECKING:
     from hvqbench.analysis import Curve

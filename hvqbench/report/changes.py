@@ -18,7 +18,7 @@ HEIGHT = 2.6
 
 def rate_figure(table: pd.DataFrame) -> Figure:
     """Draw rows of :func:`hvqbench.analysis.rate_over_quality`; below zero is fewer bits, better is to the right."""
-    from hvqbench.curves.metrics import curve_metric
+    from hvqbench.metrics.published import curve_metric
 
     def draw(ax: Axes, rows: pd.DataFrame, codec_look: Look) -> None:
         ax.plot(rows["value"], rows["percent"], color=codec_look.colour, label=rows["codec"].iloc[0])

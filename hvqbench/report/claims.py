@@ -17,7 +17,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hvqbench.report.table import Table, is_numeric
+from hvqbench.grid import is_numeric
+from hvqbench.report.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd

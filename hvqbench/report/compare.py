@@ -19,9 +19,9 @@ from hvqbench.bench.task import Decoded
 from hvqbench.catalog import select_codecs
 from hvqbench.codec import image_digest
 from hvqbench.errors import HvqbenchError, UnavailableError, say
+from hvqbench.grid import NONE
 from hvqbench.matching import decode_elsewhere
 from hvqbench.rate_control import Target, UnreachableError, find_point
-from hvqbench.report.table import NONE
 from hvqbench.selection import parse_choices
 
 if TYPE_CHECKING:

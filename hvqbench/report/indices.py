@@ -11,9 +11,9 @@ import numpy as np
 from hvqbench.catalog import load_codec, select_codecs
 from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.files import atomic_write, file_name, image_file_name
+from hvqbench.grid import to_markdown
 from hvqbench.report.sheet import SCALE, lightest
 from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
-from hvqbench.report.tables import to_markdown
 from hvqbench.shown import csv_of
 from hvqbench.vq.inspect import Inspection, codes_table, images_table, inspect_codec, usage_table
 

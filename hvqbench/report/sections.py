@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.grid import NONE, text_of
 from hvqbench.report import tables
 from hvqbench.report.columns import COLUMNS, headings, metric_heading
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import TableSpec
-from hvqbench.report.table import ARROWS, NONE, Cell, Column, Heading, Table, plain_table, ranked, sorting, text_of
+from hvqbench.report.table import ARROWS, Cell, Column, Heading, Table, plain_table, ranked, sorting
 
 if TYPE_CHECKING:
     import pandas as pd

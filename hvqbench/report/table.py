@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
+from hvqbench.grid import is_numeric, markdown_grid, text_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
 ARROWS: Mapping[bool, str] = {True: "↑", False: "↓"}
-NONE = "–"
 BEST, SECOND = 1, 2
 
 
@@ -176,15 +177,6 @@ def ranked(frame: pd.DataFrame, column: str, higher_is_better: bool, within: Seq
     return [int(rank) if count > 1 and rank in (BEST, SECOND) else 0 for rank, count in pairs]
 
 
-def text_of(value: object, decimals: int | None = None) -> str:
-    """*value* for a reader: rounded, with a true minus, and a dash where there is none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return NONE
-    if isinstance(value, float):
-        return (f"{value:.{decimals}f}" if decimals is not None else f"{value:g}").replace("-", "−", 1)
-    return " ".join(str(value).split())
-
-
 def signed(value: float, decimals: int, sign: bool = True) -> str:
     """A number as text, with a real minus, and a plus where *sign* asks for it.
 
@@ -194,30 +186,18 @@ def signed(value: float, decimals: int, sign: bool = True) -> str:
     return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
 
 
-def is_numeric(column: pd.Series) -> bool:
-    """Whether a column is of numbers, and so flush right."""
-    import pandas as pd
-
-    return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
-
-
 def markdown(table: Table) -> str:
     """*table* and its footnotes: the best value bold, the second underlined."""
-    from tabulate import tabulate
-
     marks = table.marks
 
     def text(cell: Cell) -> str:
-        shown = cell.whole.replace("|", "\\|")
+        shown = cell.whole
         shown = f"**{shown}**" if cell.rank == BEST else f"<u>{shown}</u>" if cell.rank == SECOND else shown
         letters = ",".join(marks[note] for note in sorted(cell.notes, key=lambda note: marks.get(note, "")))
         return f"{shown}<sup>{letters}</sup>" if letters else shown
 
     body = [[text(cell) for cell in row] for row in table.cells]
-    align = ["right" if column.numeric else "left" for column in table.columns]
-    grid = tabulate(
-        body, headers=table.headers, tablefmt="pipe", colalign=align if body else None, disable_numparse=True
-    )
+    grid = markdown_grid(table.headers, body, [column.numeric for column in table.columns])
     notes = [f"- <sup>{letter}</sup> `{key}`: {table.footnotes[key]}" for key, letter in marks.items()]
-    parts = [str(grid)] if table.cells else []
+    parts = [grid] if table.cells else []
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else []), *table.outro])

@@ -1,4 +1,4 @@
-"""The tables of a report, each a DataFrame of plain numbers; :func:`to_markdown` is where they are rounded."""
+"""The tables of a report, each a DataFrame of plain numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.protocol import codec_flags, explain, published_flags
-from hvqbench.shown import no_foreign_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,14 +174,6 @@ def curve_notes(curves: Curves, codecs: Sequence[str], metrics: Sequence[str], d
                 curve = curves.get(codec, metric, dataset)
                 notes |= dict.fromkeys(f"{codec} on {dataset}: {note}" for note in curve.notes)
     return list(notes)
-
-
-def to_markdown(table: pd.DataFrame, decimals: Mapping[str, int], titles: Mapping[str, str]) -> str:
-    """*table* as Markdown: numbers rounded to *decimals*, a dash where there is none, columns named by *titles*."""
-    from hvqbench.report.table import Heading, markdown, plain_table
-
-    headings = {name: Heading(titles.get(name), decimals.get(name)) for name in table.columns}
-    return no_foreign_html(markdown(plain_table("", "", "", table, headings)))
 
 
 def _flat(value: str) -> str:

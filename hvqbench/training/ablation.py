@@ -13,6 +13,7 @@ import torch
 
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.files import atomic_write
+from hvqbench.grid import to_markdown
 from hvqbench.shown import csv_of
 from hvqbench.training import processes
 from hvqbench.training.ablation_table import DECIMALS, INTRODUCTION, TITLES
@@ -188,8 +189,6 @@ def _seconds(folder: Path) -> float:
 
 def _write(rows: list[dict[str, Any]], out: Path, specification: Path, data: Path, images: Dataset) -> Path:
     import pandas as pd
-
-    from hvqbench.report.tables import to_markdown
 
     table, path = pd.DataFrame(rows), out / "ablation.md"
     atomic_write(path.with_suffix(".csv"), csv_of(table))

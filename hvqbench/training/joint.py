@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.perceptual import PerceptualLoss
 from hvqbench.training import processes
 from hvqbench.training.card import write_card
 from hvqbench.training.loop import Run, autocast, mean_of, read_config
-from hvqbench.training.losses import PerceptualLoss
 from hvqbench.training.photos import Photos, to_tensor
 from hvqbench.vq.base import entries
 from hvqbench.vq.distance import nearest, squared_distances

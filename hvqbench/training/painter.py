@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.perceptual import PerceptualLoss
 from hvqbench.training import processes
 from hvqbench.training.descent import Grids, draw_present, smooth_l1
 from hvqbench.training.held_out import judge_prefixes
 from hvqbench.training.loop import Average, Run, autocast, mean_of, read_config
-from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, train_judge
+from hvqbench.training.losses import PatchDiscriminator, train_judge
 from hvqbench.training.photos import Photos
 from hvqbench.training.rate import Rate
 from hvqbench.training.start import start_painter

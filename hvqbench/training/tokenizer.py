@@ -17,11 +17,12 @@ from torch import Tensor
 
 from hvqbench.catalog import read_toml
 from hvqbench.errors import HvqbenchError
+from hvqbench.metrics.perceptual import PerceptualLoss
 from hvqbench.training import processes
 from hvqbench.training.card import tokenizer_on_kodak, write_card
 from hvqbench.training.family import Family, Quantized
 from hvqbench.training.loop import Average, Run, autocast, cosine, mean_of, read_config
-from hvqbench.training.losses import PatchDiscriminator, PerceptualLoss, train_judge
+from hvqbench.training.losses import PatchDiscriminator, train_judge
 from hvqbench.training.photos import Photos
 from hvqbench.vq.pee import RateMode
 from hvqbench.vq.tokenizer import Tokenizer

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hvqbench.training.losses import PerceptualLoss
+from hvqbench.metrics.perceptual import PerceptualLoss
 from hvqbench.vq.base import BaseTokenizer, Features
 from hvqbench.vq.distance import nearest
 from hvqbench.vq.features import mapped, part_of, tensors

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from hvqbench.advice import repr_point
 from hvqbench.errors import HvqbenchError
+from hvqbench.grid import NONE, text_of
 from hvqbench.report import sections, tables
 from hvqbench.report.columns import COLUMNS
 from hvqbench.report.spec import TableSpec
-from hvqbench.report.table import NONE, Cell, Column, Table, plain_table, sorting, text_of
+from hvqbench.report.table import Cell, Column, Table, plain_table, sorting
 
 if TYPE_CHECKING:
     import pandas as pd

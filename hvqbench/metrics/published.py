@@ -50,17 +50,6 @@ _ENTRIES = (
 PUBLISHED_METRICS: Mapping[str, MetricInfo] = {info.id: info for info in _ENTRIES}
 """Metrics that only published curves have; hvqbench does not compute them."""
 
-CODEC_COMPARE: Mapping[str, tuple[str, str]] = {
-    "psnr": ("libwebp2", "psnr-libwebp2"),
-    "ssim": ("libwebp2", "ssim-libwebp2"),
-    "dssim": ("kornelski", "dssim-kornelski"),
-    "butteraugli": ("libjxl", "butteraugli-libjxl"),
-    "ssimulacra": ("libjxl", "ssimulacra-libjxl"),
-    "ssimulacra2": ("libjxl", "ssimulacra2-libjxl"),
-    "p3norm": ("libjxl", "p3norm-libjxl"),
-}
-"""Field of codec-compare-gen: the implementation that its description must name, and then the metric's id."""
-
 
 def curve_metric(name: str) -> MetricInfo:
     """What metric *name* of a published curve is; a :class:`HvqbenchError` if there is none of that id.
