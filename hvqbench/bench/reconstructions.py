@@ -24,7 +24,7 @@ from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.rows import Identity, Row, identity, versions_in
 from hvqbench.bench.score import Scored
 from hvqbench.bench.sets import SetScorer, WholeSets, check_size
-from hvqbench.bench.sizes import Told, missing_pictures, read_sizes
+from hvqbench.bench.sizes import StatedSize, missing_pictures, read_sizes
 from hvqbench.bench.store import Store
 from hvqbench.bench.sweep import circumstances, finish, measure_sets, split_metrics, usable_metrics
 from hvqbench.bench.task import Task, WorkerError
@@ -45,7 +45,7 @@ _NAME = re.compile(r"[\w.@+-]+")
 class _Item:
     """A line, with what is known of its pictures."""
 
-    told: Told
+    stated: StatedSize
     task: Task
     picture: Picture
 
@@ -113,7 +113,7 @@ def score_reconstructions(
             metric, reason = next(iter(reasons.items()))
             raise UnavailableError(f"metric {metric} cannot run here: {reason}")
         with show_progress(len(todo), progress) as advance:
-            for row in execute(list(grouped(todo, lambda item: item.told.image).values()), teams, _measure):
+            for row in execute(list(grouped(todo, lambda item: item.stated.image).values()), teams, _measure):
                 store.append(context | row)
                 advance(f"{name} {row['point']:g} {row['image']}", row["status"] == "failed", row)
         if of_sets:
@@ -145,7 +145,7 @@ def _declared(name: str, rate: Rate | None) -> tuple[str, Protocol]:
 
 
 def _items(
-    lines: Sequence[Told],
+    lines: Sequence[StatedSize],
     name: str,
     point_name: str,
     data: Dataset,
@@ -156,20 +156,20 @@ def _items(
     from hvqbench.data import Dataset as Files
     from hvqbench.data import ImageFile
 
-    files = tuple(ImageFile(f"{told.image} at {told.point:g}", told.path) for told in lines)
+    files = tuple(ImageFile(f"{stated.image} at {stated.point:g}", stated.path) for stated in lines)
     pictures = look_at(Files(name, name, "", files), None, cache)
     # All that makes the codec: with another table it is another one, and rows of the two are in no curve together.
     made = sorted((t.image, t.point, t.bytes, p.sha256) for t, p in zip(lines, pictures, strict=True))
     fingerprint = hashlib.sha256(json.dumps(made).encode()).hexdigest()
     items = []
-    for told, picture in zip(lines, pictures, strict=True):
-        original = originals[told.image]
+    for stated, picture in zip(lines, pictures, strict=True):
+        original = originals[stated.image]
         task = Task(
             dataset=data.id,
             codec=name,
             source="",
             fingerprint=fingerprint,
-            point=told.point,
+            point=stated.point,
             point_name=point_name,
             device="cpu",
             image=original.file,
@@ -178,7 +178,7 @@ def _items(
             height=original.height,
             metrics=metrics,
         )
-        items.append(_Item(told, task, picture if not original.unreadable else original))
+        items.append(_Item(stated, task, picture if not original.unreadable else original))
     return items
 
 
@@ -206,13 +206,13 @@ def _measure(item: _Item, team: Team) -> Row:
         return task.row("failed", picture.unreadable)
     if (picture.width, picture.height) != (task.width, task.height):
         sides = f"{picture.width}x{picture.height} pixels for an image of {task.width}x{task.height}"
-        return task.row("failed", f"{item.told.path} has {sides}: give it in the original's size")
+        return task.row("failed", f"{item.stated.path} has {sides}: give it in the original's size")
     earlier = task.earlier or {}
     versions = versions_in(earlier) if earlier else {}
     missing = {metric: version for metric, version in task.metrics.items() if versions.get(metric) != version}
     row = task.row("ok") | {
-        "bytes": item.told.bytes,
-        "bpp": 8 * item.told.bytes / (task.width * task.height),
+        "bytes": item.stated.bytes,
+        "bpp": 8 * item.stated.bytes / (task.width * task.height),
         "reconstruction_sha256": picture.sha256,
         "digest": picture.sha256,
         "bitstream_sha256": "",
