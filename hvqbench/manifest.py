@@ -12,7 +12,7 @@ from hvqbench.settings import read_settings
 
 
 @dataclass(frozen=True)
-class Source:
+class RemoteFile:
     """A file to have: an image (``[[files]]``) or a zip archive of images (``[[archives]]``)."""
 
     name: str
@@ -57,8 +57,8 @@ class Manifest:
     licence: str
     images: int
     citation: str = ""
-    files: tuple[Source, ...] = ()
-    archives: tuple[Source, ...] = ()
+    files: tuple[RemoteFile, ...] = ()
+    archives: tuple[RemoteFile, ...] = ()
     package: str = ""
     megabytes: int = 0
     obtain: str = ""

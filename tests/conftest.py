@@ -16,6 +16,7 @@ from hvqbench.image import write_image
 
 if TYPE_CHECKING:
     from hvqbench.adapters.vq import VQCodec
+    from hvqbench.bench.store import Store
 
 
 @pytest.fixture
@@ -124,3 +125,13 @@ def images(tmp_path: Path) -> Path:
     write_image(folder / "a-dark.png", rng.integers(0, 90, (7, 9, 3), dtype=np.uint8))
     write_image(folder / "b-light.png", rng.integers(0, 256, (12, 5, 3), dtype=np.uint8))
     return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty one."""
+    from hvqbench.bench.store import Store
+
+    store = Store(tmp_path / "results")
+    store.open()
+    return store

@@ -13,8 +13,8 @@ import pytest
 from hvqbench import cli
 from hvqbench.doctor import CHECK_NAMES, Examination, Finding, examine
 from hvqbench.doctor import examination as examining
+from hvqbench.doctor.check_runner import CheckRunner
 from hvqbench.doctor.checks import CHECKS
-from hvqbench.doctor.patient import Patient
 from hvqbench.doctor.pictures import SIZES, inputs, photographs, sizes, synthetic
 from hvqbench.errors import HvqbenchError
 
@@ -104,7 +104,7 @@ def ask(tmp_path: Path) -> Callable[..., Finding]:
 
     def ask(check: str, *edits: Edit, toml: str = TOML) -> Finding:
         folder = write(tmp_path / "codecs" / "own", *edits, toml=toml)
-        return Patient()(check, str(folder), "cpu", tmp_path / "notes")
+        return CheckRunner()(check, str(folder), "cpu", tmp_path / "notes")
 
     return ask
 

@@ -237,7 +237,7 @@ def test_a_codec_looks_the_same_on_the_page_and_in_the_figures(write: Callable[.
 def test_the_room_opens_on_the_median_case() -> None:
     from hvqbench.report.html.finding import Finding
     from hvqbench.report.html.opening import median_case
-    from hvqbench.report.html.studio import Wanted
+    from hvqbench.report.html.page_pictures import Wanted
 
     def item(codec: str, point: float, image: str, bpp: float, quality: float | None) -> Wanted:
         return Wanted(image, codec, point, {"bpp": bpp, "lpips-alex": quality})

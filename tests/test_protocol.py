@@ -136,7 +136,8 @@ def test_results_of_an_older_version_have_no_flags(results: pd.DataFrame) -> Non
 
 
 def test_published_curves_are_marked_too(results: pd.DataFrame) -> None:
-    published = pd.DataFrame({"codec": ["rdvq-official (published)", "vtm (published)"], "protocol": ["payload: x", "file"]})
+    codecs = ["rdvq-official (published)", "vtm (published)"]
+    published = pd.DataFrame({"codec": codecs, "protocol": ["payload: x", "file"]})
     notes = protocol_notes(points_table(results, ["psnr"]), published)
     assert f"payload-only (guess, rdvq-official (published)): {FLAGS['payload-only']}" in notes
     assert len(notes) == 2

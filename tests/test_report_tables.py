@@ -16,7 +16,7 @@ from hvqbench.analysis.savings import architectures
 from hvqbench.grid import text_of
 from hvqbench.report import make_report
 from hvqbench.report.latex import latex
-from hvqbench.report.scope import Scope, Source
+from hvqbench.report.scope import ReportData, Scope
 from hvqbench.report.sections import bd_rate, saving
 from hvqbench.report.spec import FigureSpec, ReportSpec, Selection, TableSpec
 from hvqbench.report.table import BEST, SECOND, Cell, Column, Heading, Table, markdown, plain_table, ranked
@@ -39,7 +39,7 @@ def results() -> pd.DataFrame:
 
 
 def bd(results: pd.DataFrame, *anchors: str) -> list[Table]:
-    return list(bd_rate(TableSpec(kind="bd-rate"), Scope(Source(results), Selection(anchors=anchors))))
+    return list(bd_rate(TableSpec(kind="bd-rate"), Scope(ReportData(results), Selection(anchors=anchors))))
 
 
 def test_bd_rates_have_intervals_ranks_and_reasons(results: pd.DataFrame) -> None:
@@ -75,7 +75,7 @@ def test_a_value_over_little_common_quality_is_never_the_best(results: pd.DataFr
 
 def test_each_anchor_has_its_table(results: pd.DataFrame) -> None:
     assert [table.name for table in bd(results, "a", "c")] == ["bd-rate-a", "bd-rate-c"]
-    source = Source(results)
+    source = ReportData(results)
     list(bd_rate(TableSpec(kind="bd-rate"), Scope(source, Selection(anchors=("a", "vtm")))))
     assert list(source.missing) == ["anchor vtm: no results; `hvqbench run --codec vtm --dataset toy` makes them"]
 
@@ -110,7 +110,7 @@ def test_savings_are_against_the_fixed_length_of_the_same_tokenizer() -> None:
          "bytes.indices": size, "bpp": 0.1, "psnr": 20.0, "reconstruction_sha256": codec[-5:]}
         for codec, size in sizes.items()
     ]  # fmt: skip
-    (table,) = saving(TableSpec(kind="saving"), Scope(Source(pd.DataFrame(rows)), Selection()))
+    (table,) = saving(TableSpec(kind="saving"), Scope(ReportData(pd.DataFrame(rows)), Selection()))
     assert dict(zip(table.frame["codec"], table.frame["saved_percent"], strict=True)) == pytest.approx(
         {"hypervq": 20.0, "hypervq-large": 50.0}
     )

@@ -8,7 +8,7 @@ import pytest
 
 from hvqbench.analysis.savings import saving_table
 from hvqbench.report.html.tables import of_dataset
-from hvqbench.report.scope import Scope, Source
+from hvqbench.report.scope import ReportData, Scope
 from hvqbench.report.sections import saving
 from hvqbench.report.spec import Selection, TableSpec
 from hvqbench.report.summary import summarize
@@ -76,7 +76,7 @@ def test_report_and_page_show_the_same_savings() -> None:
     sizes = {"fixed-vq-f8": 1000, "hypervq-f8": 665, "huffman-vq-f8": 950}
     extra = {"bpp": 0.1, "reason": ""}
     results = pd.DataFrame([_vq(codec, 0, "a", size, "p") | extra for codec, size in sizes.items()])
-    scope = Scope(Source(results), Selection())
+    scope = Scope(ReportData(results), Selection())
     (report,) = saving(TableSpec(kind="saving"), scope)
     page, facts = of_dataset(scope, "toy")
     shown = {row[1].text: row[-3].text for row in page["saving"].cells}

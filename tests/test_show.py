@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from hvqbench import cli
-from hvqbench.report.terminal import Curves
+from hvqbench.report.terminal import CurveView
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def results() -> pd.DataFrame:
 
 
 def test_charts_have_every_point_by_letter_and_fit(results: pd.DataFrame) -> None:
-    text = Curves(results).charts(70, colour=False)
+    text = CurveView(results).charts(70, colour=False)
     assert "\x1b" not in text
     body = text.split("┌")[1].split("└")[0]
     assert (body.count("a"), body.count("b")) == (3, 1)
@@ -40,14 +40,14 @@ def test_charts_have_every_point_by_letter_and_fit(results: pd.DataFrame) -> Non
 
 
 def test_colour_changes_nothing_else(results: pd.DataFrame) -> None:
-    coloured = Curves(results).charts(70)
+    coloured = CurveView(results).charts(70)
     assert "\x1b[38;5;166m" in coloured
     plain = re.sub(r"\x1b\[[\d;]*m", "", coloured)
-    assert [line.rstrip() for line in plain.splitlines()] == Curves(results).charts(70, colour=False).splitlines()
+    assert [line.rstrip() for line in plain.splitlines()] == CurveView(results).charts(70, colour=False).splitlines()
 
 
 def test_records_have_points_and_intervals(results: pd.DataFrame) -> None:
-    jpeg, webp = Curves(results, metrics=["psnr"]).records()
+    jpeg, webp = CurveView(results, metrics=["psnr"]).records()
     assert (jpeg["points"], jpeg["images"], jpeg["published"]) == ([10.0, 30.0, 50.0], 6, False)
     assert jpeg["values"] == pytest.approx([24.5, 28.5, 32.5])
     assert all(low < value < high for low, value, high in zip(jpeg["low"], jpeg["values"], jpeg["high"], strict=True))
@@ -56,7 +56,7 @@ def test_records_have_points_and_intervals(results: pd.DataFrame) -> None:
 
 
 def test_what_is_asked_for_and_not_there_is_said(results: pd.DataFrame) -> None:
-    curves = Curves(results, codecs=["jpeg", "vtm"], datasets=["kodak", "toy"], metrics=["psnr", "dists"])
+    curves = CurveView(results, codecs=["jpeg", "vtm"], datasets=["kodak", "toy"], metrics=["psnr", "dists"])
     assert [record["codec"] for record in curves.records()] == ["jpeg"]
     said = "\n".join(curves.missing)
     assert "codec vtm: no results" in said
@@ -66,7 +66,7 @@ def test_what_is_asked_for_and_not_there_is_said(results: pd.DataFrame) -> None:
 
 def test_published_curves_are_named_as_such(results: pd.DataFrame) -> None:
     kodak = results.assign(dataset="kodak", bpp=results["bpp"] / 2)
-    text = Curves(kodak, published=["vtm"]).text()
+    text = CurveView(kodak, published=["vtm"]).text()
     assert "vtm (published)" in text
 
 

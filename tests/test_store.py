@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
+from store_rows import ordinary_row, parquet_files
 
 from hvqbench import cli
 from hvqbench.bench import parquet
@@ -28,44 +29,14 @@ from hvqbench.files import atomic_write
 
 
 def row(number: int = 0, **changes: Any) -> Row:
-    """An ordinary row; *number* is its place in time."""
-    return {
-        "dataset": "kodak",
-        "codec": "jpeg",
-        "point": 5.0,
-        "point_name": "quality",
-        "image": "kodim01",
-        "status": "ok",
-        "reason": "",
-        "bytes": 100,
-        "bytes.payload": 100,
-        "bpp": 0.25,
-        "ideal_bytes": math.nan,
-        "psnr": 30.0,
-        "key": "k",
-        "codec_fingerprint": "v1",
-        "metrics": "{}",
-        "started": f"2026-01-01T00:00:{number:02}",
-        **changes,
-    }
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "results")
-    store.open()
-    return store
-
-
-def files(store: Store) -> list[Path]:
-    return sorted(store.root.rglob("*.parquet"))
+    return ordinary_row(number, **{"bytes.payload": 100, "ideal_bytes": math.nan, **changes})
 
 
 def test_rows_come_back_as_they_were(store: Store) -> None:
     written = [row(0), row(1, image="kodim02", status="failed", reason="a 'quoted', [bracketed] ünicode reason")]
     for one in written:
         store.append(one)
-    assert len(files(store)) == 2
+    assert len(parquet_files(store)) == 2
     read = store.rows("kodak")
     assert [r["reason"] for r in read] == [r["reason"] for r in written]
     assert math.isnan(read[0].pop("ideal_bytes"))
@@ -80,7 +51,7 @@ def test_compaction_keeps_every_row_once(store: Store) -> None:
     before = str(store.rows())
     store.compact()
     assert str(store.rows()) == before
-    assert len(files(store)) == 2
+    assert len(parquet_files(store)) == 2
     assert [r["psnr"] for r in store.rows() if r["codec"] == "jpeg"] == [float(n) for n in range(10, 20)]
 
 
@@ -99,10 +70,10 @@ def test_a_crash_before_the_merged_files_are_removed_doubles_nothing(
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
             store.compact()
-    assert len(files(store)) == 4
+    assert len(parquet_files(store)) == 4
     assert str(store.rows()) == before
     store.compact()
-    assert len(files(store)) == 1
+    assert len(parquet_files(store)) == 1
     assert str(store.rows()) == before
 
 
@@ -121,13 +92,13 @@ def test_half_a_file_is_never_seen(store: Store, monkeypatch: pytest.MonkeyPatch
         store.open()
     monkeypatch.undo()
     assert [r["image"] for r in store.rows()] == ["kodim01"]
-    assert [p for p in store.root.rglob("*") if p.is_file()] == files(store)
+    assert [p for p in store.root.rglob("*") if p.is_file()] == parquet_files(store)
 
 
 def test_the_temporary_file_of_a_killed_run_is_no_row(store: Store) -> None:
     store.append(row(0))
-    (files(store)[0].parent / ".0123.parquet.ab.tmp").write_bytes(b"PAR1 half")
-    (files(store)[0].parent / ".0123.parquet").write_bytes(b"PAR1 half")
+    (parquet_files(store)[0].parent / ".0123.parquet.ab.tmp").write_bytes(b"PAR1 half")
+    (parquet_files(store)[0].parent / ".0123.parquet").write_bytes(b"PAR1 half")
     assert len(store.rows()) == 1
 
 
@@ -140,7 +111,7 @@ def test_other_readers_read_the_folder_as_it_is(store: Store) -> None:
     table = pyarrow.dataset.dataset(store.root, partitioning="hive").to_table()
     assert set(table["codec"].to_pylist()) == {"jpeg", "my codec/β"}
     assert {r["codec"] for r in store.rows()} == {"jpeg", "my codec/β"}
-    metadata = pq.read_schema(files(store)[0]).metadata
+    metadata = pq.read_schema(parquet_files(store)[0]).metadata
     assert metadata[b"hvqbench.schema"] == b"2"
 
 
@@ -261,7 +232,7 @@ def test_the_command_compacts(store: Store, capsys: pytest.CaptureFixture[str]) 
     assert not caught.value.code
     assert re.fullmatch(r"3 files, .* MB -> 1 files, .* MB\n", capsys.readouterr().out)
     assert str(store.rows()) == before
-    assert not any(pa.types.is_dictionary(kind) for kind in pq.read_schema(files(store)[0]).types)
+    assert not any(pa.types.is_dictionary(kind) for kind in pq.read_schema(parquet_files(store)[0]).types)
     with pytest.raises(SystemExit):
         cli.main(["store", "compact", "--results", str(store.root / "nothing")])
     assert "no results" in capsys.readouterr().err
@@ -274,7 +245,7 @@ def test_a_folder_without_results_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_file_from_the_future_and_a_damaged_one_are_named(store: Store) -> None:
     store.append(row(0))
-    (path,) = files(store)
+    (path,) = parquet_files(store)
     table = pq.ParquetFile(path).read()
     pq.write_table(table.replace_schema_metadata({parquet.SCHEMA_KEY: b"99"}), path)
     with pytest.raises(HvqbenchError, match="has schema 99, and this hvqbench reads 2: upgrade hvqbench"):

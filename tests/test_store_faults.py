@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from store_rows import ordinary_row, parquet_files
 
 from hvqbench import cli, files
 from hvqbench.bench import store as store_module
@@ -31,37 +32,9 @@ from hvqbench.errors import HvqbenchError
 
 
 def row(number: int = 0, **changes: Any) -> Row:
-    """An ordinary row; *number* is its place in time."""
-    return {
-        "dataset": "kodak",
-        "codec": "jpeg",
-        "point": 5.0,
-        "point_name": "quality",
-        "image": f"kodim{number:02}",
-        "status": "ok",
-        "reason": "",
-        "bytes": 100 + number,
-        "bpp": 0.25 + number / 100,
-        "psnr": 30.0 + number,
-        "key": f"k{number}",
-        "codec_fingerprint": "v1",
-        "metrics": '{"psnr": "psnr/1"}',
-        "libraries": "{}",
-        "command": "hvqbench run",
-        "started": f"2026-01-01T00:00:{number:02}",
-        **changes,
-    }
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "results")
-    store.open()
-    return store
-
-
-def parquet_files(store: Store) -> list[Path]:
-    return sorted(store.root.rglob("*.parquet"))
+    own = {"image": f"kodim{number:02}", "key": f"k{number}", "bytes": 100 + number, "bpp": 0.25 + number / 100}
+    own |= {"psnr": 30.0 + number, "metrics": '{"psnr": "psnr/1"}', "libraries": "{}", "command": "hvqbench run"}
+    return ordinary_row(number, **own | changes)
 
 
 def leftovers(store: Store) -> list[Path]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hvqbench.analysis.tails import COLUMNS, tails, tails_table
-from hvqbench.report.scope import Scope, Selection, Source
+from hvqbench.report.scope import ReportData, Scope, Selection
 from hvqbench.report.sections import tails as tails_section
 from hvqbench.report.spec import TableSpec
 from hvqbench.report.summary import summarize
@@ -85,8 +85,8 @@ def test_the_summary_of_a_run_names_the_picture_that_the_codec_ruins() -> None:
 def test_a_report_has_them_for_every_metric() -> None:
     record = {"dataset": "d", "codec": "a", "point_name": "q", "point": 1.0, "status": "ok", "bpp": 0.5}
     rows = pd.DataFrame([record | {"image": name, "psnr": 30.0 + n} for n, name in enumerate(NAMES)])
-    (table,) = tails_section(TableSpec(kind="tails"), Scope(Source(rows), Selection()))
+    (table,) = tails_section(TableSpec(kind="tails"), Scope(ReportData(rows), Selection()))
     assert table.name == "tails"
     assert [cell.text for cell in table.cells[0]][-5:] == ["35.0000", "39.0000", "31.0000", "30.0000", "photo0"]
-    few = Scope(Source(rows[:4]), Selection())
+    few = Scope(ReportData(rows[:4]), Selection())
     assert list(tails_section(TableSpec(kind="tails"), few)) == []

@@ -7,11 +7,11 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from hvqbench.bench.rows import Identity, Row
 from hvqbench.bench.task import Task, now
@@ -23,6 +23,8 @@ from hvqbench.image import READER, not_applied
 if TYPE_CHECKING:
     from hvqbench.data import Dataset, ImageFile
 
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 Rerun = Literal["missing", "failed", "all", "never"]
 Codecs = str | Codec | type[Codec] | Iterable[str | Codec | type[Codec]]
 """What a sweep runs: names, classes, objects."""
@@ -160,12 +162,17 @@ def lacking(task: Task, row: Row) -> bool:
     return any(measured.get(name) != version for name, version in task.metrics.items())
 
 
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """*items* by their *key*, in order."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
 def by_image(tasks: Iterable[Task]) -> list[list[Task]]:
     """Groups of tasks that share an image."""
-    groups: dict[ImageFile, list[Task]] = {}
-    for task in tasks:
-        groups.setdefault(task.image, []).append(task)
-    return list(groups.values())
+    return list(grouped(tasks, lambda task: task.image).values())
 
 
 def note(dataset: str, entry: Entry, status: str, reason: str, image: str = "") -> Row:
@@ -182,6 +189,15 @@ def note(dataset: str, entry: Entry, status: str, reason: str, image: str = "") 
         "reason": reason,
         "started": now(),
     }
+
+
+def notes_of(
+    dataset: str, entries: Sequence[Entry], reasons: Mapping[str, str], pictures: Iterable[Picture]
+) -> list[Row]:
+    """Rows without a point: codecs that cannot run, for the *reasons* given by id, and images that cannot be read."""
+    notes = [note(dataset, e, "unavailable", reasons[e.spec.id]) for e in entries if e.spec.id in reasons]
+    bad = [picture for picture in pictures if picture.unreadable]
+    return notes + [note(dataset, e, "failed", p.unreadable, p.file.name) for p in bad for e in entries if not e.broken]
 
 
 def metric_versions(names: Sequence[str]) -> dict[str, str]:

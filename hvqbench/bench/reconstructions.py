@@ -13,18 +13,20 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from hvqbench.bench.executor import Team, execute, open_teams
-from hvqbench.bench.plan import Picture, lacking, library_versions, look_at
+from hvqbench.bench.plan import Picture, grouped, lacking, library_versions, look_at
+from hvqbench.bench.progress import Advance
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.rows import Identity, Row, identity, versions_in
 from hvqbench.bench.score import Scored
-from hvqbench.bench.sets import SetScorer, WholeSets, check_size, plan_sets
-from hvqbench.bench.sizes import Told, missing_pictures, read_sizes
+from hvqbench.bench.sets import SetScorer, WholeSets, check_size
+from hvqbench.bench.sizes import StatedSize, missing_pictures, read_sizes
 from hvqbench.bench.store import Store
-from hvqbench.bench.sweep import circumstances, finish, split_metrics, usable_metrics
+from hvqbench.bench.sweep import circumstances, finish, measure_sets, split_metrics, usable_metrics
 from hvqbench.bench.task import Task, WorkerError
 from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.protocol import NOT_DECODED, Protocol, Rate
@@ -43,7 +45,7 @@ _NAME = re.compile(r"[\w.@+-]+")
 class _Item:
     """A line, with what is known of its pictures."""
 
-    told: Told
+    stated: StatedSize
     task: Task
     picture: Picture
 
@@ -111,12 +113,14 @@ def score_reconstructions(
             metric, reason = next(iter(reasons.items()))
             raise UnavailableError(f"metric {metric} cannot run here: {reason}")
         with show_progress(len(todo), progress) as advance:
-            for row in execute(_by_image(todo), teams, _measure):
+            for row in execute(list(grouped(todo, lambda item: item.stated.image).values()), teams, _measure):
                 store.append(context | row)
                 advance(f"{name} {row['point']:g} {row['image']}", row["status"] == "failed", row)
         if of_sets:
             whole = WholeSets(data.id, len(originals), of_sets)
-            asked |= _measure_sets(store, whole, items, teams, context, progress)
+            scorer = partial(_SetScorer, {item.task.identity: item.picture for item in items})
+            tasks = [item.task for item in items]
+            asked |= measure_sets(store, whole, tasks, teams, {name: context}, progress, scorer=scorer)
     return Scored(finish(store, data.id, asked), missing_pictures(lines, name, data))
 
 
@@ -141,7 +145,7 @@ def _declared(name: str, rate: Rate | None) -> tuple[str, Protocol]:
 
 
 def _items(
-    lines: Sequence[Told],
+    lines: Sequence[StatedSize],
     name: str,
     point_name: str,
     data: Dataset,
@@ -152,20 +156,20 @@ def _items(
     from hvqbench.data import Dataset as Files
     from hvqbench.data import ImageFile
 
-    files = tuple(ImageFile(f"{told.image} at {told.point:g}", told.path) for told in lines)
+    files = tuple(ImageFile(f"{stated.image} at {stated.point:g}", stated.path) for stated in lines)
     pictures = look_at(Files(name, name, "", files), None, cache)
     # All that makes the codec: with another table it is another one, and rows of the two are in no curve together.
     made = sorted((t.image, t.point, t.bytes, p.sha256) for t, p in zip(lines, pictures, strict=True))
     fingerprint = hashlib.sha256(json.dumps(made).encode()).hexdigest()
     items = []
-    for told, picture in zip(lines, pictures, strict=True):
-        original = originals[told.image]
+    for stated, picture in zip(lines, pictures, strict=True):
+        original = originals[stated.image]
         task = Task(
             dataset=data.id,
             codec=name,
             source="",
             fingerprint=fingerprint,
-            point=told.point,
+            point=stated.point,
             point_name=point_name,
             device="cpu",
             image=original.file,
@@ -174,7 +178,7 @@ def _items(
             height=original.height,
             metrics=metrics,
         )
-        items.append(_Item(told, task, picture if not original.unreadable else original))
+        items.append(_Item(stated, task, picture if not original.unreadable else original))
     return items
 
 
@@ -195,13 +199,6 @@ def _to_do(items: Iterable[_Item], own: Sequence[Row]) -> list[_Item]:
     return todo
 
 
-def _by_image(items: Iterable[_Item]) -> list[list[_Item]]:
-    groups: dict[str, list[_Item]] = {}
-    for item in items:
-        groups.setdefault(item.told.image, []).append(item)
-    return list(groups.values())
-
-
 def _measure(item: _Item, team: Team) -> Row:
     """The finished row of *item*, ``ok`` or ``failed``."""
     task, picture = item.task, item.picture
@@ -209,13 +206,13 @@ def _measure(item: _Item, team: Team) -> Row:
         return task.row("failed", picture.unreadable)
     if (picture.width, picture.height) != (task.width, task.height):
         sides = f"{picture.width}x{picture.height} pixels for an image of {task.width}x{task.height}"
-        return task.row("failed", f"{item.told.path} has {sides}: give it in the original's size")
+        return task.row("failed", f"{item.stated.path} has {sides}: give it in the original's size")
     earlier = task.earlier or {}
     versions = versions_in(earlier) if earlier else {}
     missing = {metric: version for metric, version in task.metrics.items() if versions.get(metric) != version}
     row = task.row("ok") | {
-        "bytes": item.told.bytes,
-        "bpp": 8 * item.told.bytes / (task.width * task.height),
+        "bytes": item.stated.bytes,
+        "bpp": 8 * item.stated.bytes / (task.width * task.height),
         "reconstruction_sha256": picture.sha256,
         "digest": picture.sha256,
         "bitstream_sha256": "",
@@ -232,7 +229,11 @@ def _measure(item: _Item, team: Team) -> Row:
 class _SetScorer(SetScorer):
     """Metrics of whole sets, of pictures instead of bitstreams."""
 
-    paths: Mapping[Identity, Picture]
+    def __init__(
+        self, pictures: Mapping[Identity, Picture], store: Store, known: Iterable[Row], advance: Advance
+    ) -> None:
+        super().__init__(store, known, advance)
+        self._pictures = pictures
 
     def _describe(self, metric: str, task: SetTask, workers: SetWorkers) -> NDArray[np.float32]:
         import numpy as np
@@ -240,26 +241,9 @@ class _SetScorer(SetScorer):
         parts = []
         for member in task.members:
             try:
-                pixels = self.paths[member.identity].file.read()
+                pixels = self._pictures[member.identity].file.read()
             except HvqbenchError as error:
                 raise WorkerError(str(error)) from None
             parts.append(workers.describe(metric, member.device, pixels))
             self._advance(f"{metric} of {member.codec} {member.point:g} {member.image.name}", False)
         return np.concatenate(parts)
-
-
-def _measure_sets(
-    store: Store, whole: WholeSets, items: Sequence[_Item], teams: Sequence[Team], context: Row, progress: bool
-) -> set[Identity]:
-    known = {identity(row): row for row in store.rows(whole.dataset)}
-    planned = plan_sets([item.task for item in items], known, whole)
-    todo = [task for task in planned if task.metrics]
-    for name in whole.metrics if todo else ():
-        if reason := teams[0].prepare_set_metric(name, "cpu"):
-            raise UnavailableError(f"metric {name} cannot run here: {reason}")
-    with show_progress(sum(len(task.members) for task in todo), progress) as advance:
-        scorer = _SetScorer(store, known.values(), advance)
-        scorer.paths = {item.task.identity: item.picture for item in items}
-        for row in execute([[task] for task in todo], teams, scorer):
-            store.append(context | row)
-    return {(whole.dataset, items[0].task.codec, "", task.key) for task in planned}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hvqbench.bench.plan import grouped
 from hvqbench.bench.rows import SET, Row, set_key, versions_in
 from hvqbench.bench.store import Store
 from hvqbench.bench.task import Task, WorkerError, Workers, decode, now
@@ -77,11 +78,8 @@ class WholeSets:
 
 def plan_sets(tasks: Iterable[Task], known: Mapping[Any, Row], whole: WholeSets) -> list[SetTask]:
     """What *tasks* make of whole sets, with the rows in *known*; a set that is not whole is said and left out."""
-    groups: dict[tuple[str, float], list[Task]] = {}
-    for task in tasks:
-        groups.setdefault((task.codec, task.point), []).append(task)
     planned = []
-    for (codec, point), group in groups.items():
+    for (codec, point), group in grouped(tasks, lambda task: (task.codec, task.point)).items():
         rows = [known.get(task.identity) for task in group]
         fine = [row for row in rows if row is not None and row["status"] == "ok"]
         if len(fine) < whole.images:

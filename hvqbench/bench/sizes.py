@@ -30,7 +30,7 @@ LOSSLESS = (".png", ".ppm", ".pnm", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
-class Told:
+class StatedSize:
     """One line of the table: a picture of an image at an operating point, and the bytes that are said to give it."""
 
     image: str
@@ -39,7 +39,7 @@ class Told:
     path: Path
 
 
-def read_sizes(path: Path, folder: Path, data: Dataset) -> list[Told]:
+def read_sizes(path: Path, folder: Path, data: Dataset) -> list[StatedSize]:
     """The lines of the table *path*, each with the file of its picture in *folder*.
 
     Raises
@@ -62,7 +62,7 @@ def read_sizes(path: Path, folder: Path, data: Dataset) -> list[Told]:
     names = {file.name: file.name for file in data.images}
     names |= {file.path.name: file.name for file in data.images if file.path.name not in names}
     one_point = len({row.cells.get("point") for row in rows}) == 1
-    lines: list[Told] = []
+    lines: list[StatedSize] = []
     seen: dict[tuple[str, float], str] = {}
     for row in rows:
         where = row.where
@@ -76,17 +76,17 @@ def read_sizes(path: Path, folder: Path, data: Dataset) -> list[Told]:
         if not row["bytes"].isdecimal() or int(row["bytes"]) == 0:
             raise HvqbenchError(f"{where}: bytes {row['bytes']!r} is no whole number above 0: give the file's size")
         picture = _find(folder, row.cells.get("file", ""), row.cells.get("point", ""), image, one_point, where)
-        lines.append(Told(image, point, int(row["bytes"]), picture))
+        lines.append(StatedSize(image, point, int(row["bytes"]), picture))
     if not lines:
         raise HvqbenchError(f"{path} holds no picture: add rows below the header")
     return lines
 
 
-def missing_pictures(lines: Sequence[Told], name: str, data: Dataset) -> list[str]:
+def missing_pictures(lines: Sequence[StatedSize], name: str, data: Dataset) -> list[str]:
     """The points that have fewer images than the data set, in words: their means are not the data set's."""
     counts: dict[float, int] = {}
-    for told in lines:
-        counts[told.point] = counts.get(told.point, 0) + 1
+    for stated in lines:
+        counts[stated.point] = counts.get(stated.point, 0) + 1
     return [
         f"{name} at {point:g}: the table has {count} of the {len(data)} images of {data.id}"
         for point, count in sorted(counts.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +23,11 @@ from hvqbench.bench.plan import (
     look_at,
     make_plan,
     metric_versions,
-    note,
+    notes_of,
     pending,
 )
 from hvqbench.bench.process import threads_per_process
+from hvqbench.bench.progress import Advance
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.reading import to_frame
 from hvqbench.bench.request import Request
@@ -86,9 +87,7 @@ def sweep(request: Request) -> pd.DataFrame:
             check_device(request.device)
         at_work = {task.codec for task in todo}
         reasons |= {e.spec.id: reason for e in entries if e.spec.id in at_work and (reason := e.unavailable())}
-    notes = [note(data.id, e, "unavailable", reasons[e.spec.id]) for e in entries if e.spec.id in reasons]
-    bad = [picture for picture in pictures if picture.unreadable]
-    notes += [note(data.id, e, "failed", p.unreadable, p.file.name) for p in bad for e in entries if not e.broken]
+    notes = notes_of(data.id, entries, reasons, pictures)
     for row in notes:
         store.append(context | row)
 
@@ -163,6 +162,7 @@ def measure_sets(
     circumstances_of: Mapping[str, Row],
     progress: bool,
     measure_missing: bool = True,
+    scorer: Callable[[Store, Iterable[Row], Advance], SetScorer] = SetScorer,
 ) -> set[Identity]:
     """Compute metrics of *whole* sets from the rows that *tasks* have in *store*; the identities of their rows."""
     known = {identity(row): row for row in store.rows(whole.dataset)}
@@ -173,7 +173,7 @@ def measure_sets(
             if reason := next(t for t in teams if t.ready).prepare_set_metric(name, todo[0].members[0].device):
                 _report_unready({name: reason}, named=True)
         with show_progress(sum(len(task.members) for task in todo), progress) as advance:
-            for row in execute([[task] for task in todo], teams, SetScorer(store, known.values(), advance)):
+            for row in execute([[task] for task in todo], teams, scorer(store, known.values(), advance)):
                 store.append(circumstances_of[row["codec"]] | row)
     return {(whole.dataset, task.members[0].codec, "", task.key) for task in planned}
 

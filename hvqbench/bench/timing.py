@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.bench.machine import OtherWork, cpu_seconds, is_busy, machine_facts
-from hvqbench.bench.plan import check_device, find_entries, library_versions, look_at, make_plan, note
+from hvqbench.bench.plan import check_device, find_entries, grouped, library_versions, look_at, make_plan, notes_of
 from hvqbench.bench.process import TIMEOUT_S, Process, threads_per_process
 from hvqbench.bench.progress import progress as show_progress
 from hvqbench.bench.request import check_arguments
@@ -103,9 +103,7 @@ def time_codecs(
     pictures = look_at(data, limit, store.root / ".images.json")
     check_device(device)
     reasons = {entry.spec.id: reason for entry in entries if (reason := entry.unavailable())}
-    notes = [note(data.id, e, "unavailable", reasons[e.spec.id]) for e in entries if e.spec.id in reasons]
-    bad = [picture for picture in pictures if picture.unreadable]
-    notes += [note(data.id, e, "failed", p.unreadable, p.file.name) for p in bad for e in entries if not e.broken]
+    notes = notes_of(data.id, entries, reasons, pictures)
     tasks = [task for task in make_plan(entries, data.id, pictures, {}, points, device) if task.codec not in reasons]
     tasks.sort(key=lambda task: names.index(task.source))  # stable: the first codec comes first, points in order
 
@@ -179,7 +177,7 @@ def interleave(tasks: Iterable[Task], seed: int) -> list[Task]:
     """*tasks* in the order of a round: each codec's are shuffled, and spread evenly over the whole."""
     rng = random.Random(seed)
     places: list[tuple[float, Task]] = []
-    for group in _by_codec(tasks).values():
+    for group in grouped(tasks, lambda task: task.codec).values():
         rng.shuffle(group)
         # One task in each of as many equal parts of the round as the codec has tasks.
         places += [((i + rng.random()) / len(group), task) for i, task in enumerate(group)]
@@ -242,7 +240,7 @@ def _warm_up(tasks: Sequence[Task], stopwatch: Stopwatch, advance: Callable[[str
     They are measured in two further processes for each codec, since what this one holds belongs to all of them.
     """
     memory: dict[Any, Row] = {}
-    for group in _by_codec(_largest(tasks)).values():
+    for group in grouped(_largest(tasks), lambda task: task.codec).values():
         encoder, decoder = (Process("meter", threads_per_process(1), timeout_s=stopwatch.timeout_s) for _ in range(2))
         try:
             for task in group:
@@ -277,13 +275,6 @@ def _time_once(task: Task, stopwatch: Stopwatch, first: dict[Identity, str]) -> 
     if first.setdefault(task.identity, row["bitstream_sha256"]) != row["bitstream_sha256"]:
         return task.row("failed", "the encoder made other bytes than in an earlier round: it is not deterministic")
     return {name: value for name, value in row.items() if name != "metrics"} | stopwatch.columns
-
-
-def _by_codec(tasks: Iterable[Task]) -> dict[str, list[Task]]:
-    groups: dict[str, list[Task]] = {}
-    for task in tasks:
-        groups.setdefault(task.codec, []).append(task)
-    return groups
 
 
 def _largest(tasks: Iterable[Task]) -> list[Task]:

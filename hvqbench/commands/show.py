@@ -30,11 +30,11 @@ def show(
     """Rate-distortion curves: drawn in a terminal, a plain table elsewhere."""
     use_catalog(catalog)
     from hvqbench.bench import read_results
-    from hvqbench.report.terminal import Curves
+    from hvqbench.report.terminal import CurveView
 
     options = {"codec": codec, "dataset": dataset, "metric": metric, "published": published}
     codecs, datasets, metrics, others = (split(values, name) if values else [] for name, values in options.items())
-    curves = Curves(read_results(results), codecs, datasets, metrics, others)
+    curves = CurveView(read_results(results), codecs, datasets, metrics, others)
     for line in curves.missing:
         say(line)
     if json:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from hvqbench.catalog import load_spec
 from hvqbench.codec import CodecSpec
 from hvqbench.doctor.checks import CHECKS, ESSENTIAL
+from hvqbench.doctor.codec_process import CodecProcess
 from hvqbench.doctor.pictures import photograph
 from hvqbench.doctor.subject import Failed, Finding
-from hvqbench.doctor.ward import Ward
 from hvqbench.errors import HvqbenchError, closest
 from hvqbench.scratch import scratch_folder
 
@@ -71,26 +71,26 @@ def examine(
     spec = load_spec(source)
     findings: list[Finding] = []
     with scratch_folder() as folder:
-        wards = [Ward(source, device, timeout_s, folder / name) for name in ("first", "second")]
+        processes = [CodecProcess(source, device, timeout_s, folder / name) for name in ("first", "second")]
         lacking = ""
         try:
             for name in wanted:
                 if lacking:
                     finding = Finding(name, "skipped", f"there is nothing to check before {lacking} is well")
                 elif name in CHECKS:
-                    finding = wards[0].check(name)
+                    finding = processes[0].check(name)
                 else:
-                    finding = _with_two(name, wards[0], wards[1], spec)
+                    finding = _with_two(name, processes[0], processes[1], spec)
                 findings.append(finding)
                 if watch:
                     watch(finding)
                 if name in ESSENTIAL and finding.status == "failed":
                     lacking = lacking or name
-                if name == "availability" and not lacking and (reason := wards[0].ask("unavailable")):
+                if name == "availability" and not lacking and (reason := processes[0].ask("unavailable")):
                     return Examination(spec.id, tuple(findings), reason)
         finally:
-            for ward in wards:
-                ward.close()
+            for process in processes:
+                process.close()
     return Examination(spec.id, tuple(findings))
 
 
@@ -104,7 +104,7 @@ def select_checks(checks: Sequence[str] | None) -> list[str]:
     return [name for name in CHECK_NAMES if checks is None or name in checks or name in ESSENTIAL]
 
 
-def _with_two(name: str, first: Ward, second: Ward, spec: CodecSpec) -> Finding:
+def _with_two(name: str, first: CodecProcess, second: CodecProcess, spec: CodecSpec) -> Finding:
     check, remedy = CHECKS_OF_TWO[name]
     try:
         return Finding(name, "ok", check(first, second, spec))
@@ -112,7 +112,7 @@ def _with_two(name: str, first: Ward, second: Ward, spec: CodecSpec) -> Finding:
         return Finding(name, "failed", str(failure), failure.remedy or remedy)
 
 
-def other_process(first: Ward, second: Ward, spec: CodecSpec) -> str:
+def other_process(first: CodecProcess, second: CodecProcess, spec: CodecSpec) -> str:
     """A process that never saw the image decodes it to the same, and encodes it to the same."""
     point = spec.points[0]
     data, digest, fingerprint = first.ask("coded", photograph(), point)
@@ -127,7 +127,7 @@ def other_process(first: Ward, second: Ward, spec: CodecSpec) -> str:
     return "same digest, bytes and fingerprint" + "; decodes may differ" * spec.protocol.stochastic
 
 
-def damage(first: Ward, second: Ward, spec: CodecSpec) -> str:
+def damage(first: CodecProcess, second: CodecProcess, spec: CodecSpec) -> str:
     """Truncated, altered and foreign streams: refused, or at least decoded to some image."""
     data = first.ask("coded", photograph()[:96, :128], spec.points[0])[0]
     whole = second.ask("damaged", data)
@@ -172,7 +172,7 @@ def damages(data: bytes) -> dict[str, bytes]:
     return streams
 
 
-CHECKS_OF_TWO: dict[str, tuple[Callable[[Ward, Ward, CodecSpec], str], str]] = {
+CHECKS_OF_TWO: dict[str, tuple[Callable[[CodecProcess, CodecProcess, CodecSpec], str], str]] = {
     "other-process": (
         other_process,
         "keep nothing but the bytes between encode() and decode(), and fix what is random",

@@ -28,7 +28,7 @@ from hvqbench.shown import csv_of, no_foreign_html
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hvqbench.report.scope import Scope, Source
+    from hvqbench.report.scope import ReportData, Scope
     from hvqbench.report.table import Table
 
 __all__ = ["ReportFiles", "ReportSpec", "find_spec", "make_report", "report_files", "report_results"]
@@ -103,7 +103,7 @@ def make_report(
     from hvqbench.report.claims import claims
     from hvqbench.report.latex import latex
     from hvqbench.report.names import Names
-    from hvqbench.report.scope import Scope, Source
+    from hvqbench.report.scope import ReportData, Scope
     from hvqbench.selection import choose_among
 
     if results.empty:
@@ -112,7 +112,7 @@ def make_report(
         )
     spec = spec or ReportSpec()
     load_maps(spec.maps)  # refuses what has none
-    source = Source(results, timing, streams, Names(spec.names))
+    source = ReportData(results, timing, streams, Names(spec.names))
     if anchor is not None:
         if not is_published(anchor):
             choose_among(anchor, source.codecs)  # refuses one that is not there
@@ -204,7 +204,7 @@ class _Written:
     caption: str
 
 
-def _figures(spec: ReportSpec, source: Source, out: Path) -> list[_Written]:
+def _figures(spec: ReportSpec, source: ReportData, out: Path) -> list[_Written]:
     """What :func:`hvqbench.report.kinds.KINDS` draws, and a LaTeX float for each that LaTeX can include."""
     from hvqbench.files import atomic_write
     from hvqbench.report.captions import float_of
@@ -241,7 +241,7 @@ def _float_path(figure: Path) -> Path:
     return figure.with_name(f"{figure.stem}.tex")
 
 
-def _tables(spec: ReportSpec, source: Source) -> list[tuple[Table, Scope]]:
+def _tables(spec: ReportSpec, source: ReportData) -> list[tuple[Table, Scope]]:
     """The tables that the spec asks for, each with what it is of."""
     from hvqbench.report.scope import Scope
     from hvqbench.report.sections import KINDS

@@ -35,7 +35,7 @@ PUBLISHED_SPAN = 4.0
 """Published points are drawn up to this factor beyond the measured rates: farther ones would squeeze all others."""
 
 
-class Source:
+class ReportData:
     """All that a report is made of: quality rows, timing rows, and the curves computed from them, each once."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Source:
         self.missing: dict[str, None] = {}
         """What was asked for and is not there, one line each, in order."""
         self._bands: dict[tuple[str, str, str], Any] = {}
-        self._parts: dict[tuple[tuple[str, Points], ...], Source] = {}
+        self._parts: dict[tuple[tuple[str, Points], ...], ReportData] = {}
 
     @cached_property
     def infos(self) -> dict[str, MetricInfo]:
@@ -87,14 +87,14 @@ class Source:
 
         return Curves(self.results)
 
-    def only(self, chosen: Mapping[str, Points]) -> Source:
+    def only(self, chosen: Mapping[str, Points]) -> ReportData:
         """The source without the points of the *chosen* codecs that are not theirs; itself where it has no others."""
         rows = only_points(self.results, chosen)
         if len(rows) == len(self.results):
             return self
         key = tuple(sorted(chosen.items()))
         if key not in self._parts:
-            self._parts[key] = Source(rows, self.timing, self.folder, self.names)
+            self._parts[key] = ReportData(rows, self.timing, self.folder, self.names)
             self._parts[key].missing = self.missing
         return self._parts[key]
 
@@ -141,7 +141,7 @@ class Source:
 class Scope:
     """What of a *source* a *selection* names; what it names and the source lacks is noted in ``source.missing``."""
 
-    def __init__(self, source: Source, selection: Selection) -> None:
+    def __init__(self, source: ReportData, selection: Selection) -> None:
         from hvqbench.curves import is_published
 
         chosen = _codecs(source, selection.codecs)
@@ -224,14 +224,14 @@ def near(measured: list[Curve], published: Iterable[str]) -> list[Curve]:
     return [replace(curve, bpp=curve.bpp[kept], values=curve.values[kept]) for curve, kept in inside if kept.any()]
 
 
-def _rows(source: Source, codecs: list[str], datasets: list[str]) -> pd.DataFrame:
+def _rows(source: ReportData, codecs: list[str], datasets: list[str]) -> pd.DataFrame:
     """The rows of those codecs on those data sets; to copy a large table takes long, so all of them are no copy."""
     if {*source.codecs} <= {*codecs} and {*source.datasets} <= {*datasets}:
         return source.results
     return source.results[source.results["codec"].isin(codecs) & source.results["dataset"].isin(datasets)]
 
 
-def _metrics(source: Source, wanted: tuple[str, ...]) -> dict[str, MetricInfo]:
+def _metrics(source: ReportData, wanted: tuple[str, ...]) -> dict[str, MetricInfo]:
     from hvqbench.advice import command
     from hvqbench.metrics import PYIQA, metric_id, metric_ids
 
@@ -249,7 +249,7 @@ def _metrics(source: Source, wanted: tuple[str, ...]) -> dict[str, MetricInfo]:
     return {n: source.infos[n] for n in wanted if n in source.infos} if wanted else dict(source.infos)
 
 
-def _datasets(source: Source, wanted: tuple[str, ...]) -> list[str]:
+def _datasets(source: ReportData, wanted: tuple[str, ...]) -> list[str]:
     for name in wanted:
         if name not in source.datasets:
             remedy = (
@@ -259,7 +259,7 @@ def _datasets(source: Source, wanted: tuple[str, ...]) -> list[str]:
     return [name for name in wanted if name in source.datasets] if wanted else source.datasets
 
 
-def _codecs(source: Source, wanted: tuple[str, ...]) -> dict[str, Points]:
+def _codecs(source: ReportData, wanted: tuple[str, ...]) -> dict[str, Points]:
     """In the order of the spec, each with its points; of a tag, those that have results."""
     if not wanted:
         return dict.fromkeys(source.codecs, ())
@@ -273,7 +273,7 @@ def _codecs(source: Source, wanted: tuple[str, ...]) -> dict[str, Points]:
     return choose_among(present, source.codecs)
 
 
-def _anchors(source: Source, wanted: tuple[str, ...]) -> dict[str, Points]:
+def _anchors(source: ReportData, wanted: tuple[str, ...]) -> dict[str, Points]:
     from hvqbench.curves import is_published
 
     found: dict[str, Points] = {}
@@ -288,7 +288,9 @@ def _anchors(source: Source, wanted: tuple[str, ...]) -> dict[str, Points]:
     return {next((name for name in DEFAULT_ANCHORS if name in finished), finished[0]): ()}
 
 
-def _published(source: Source, wanted: Iterable[str], datasets: list[str], metrics: Mapping[str, object]) -> list[str]:
+def _published(
+    source: ReportData, wanted: Iterable[str], datasets: list[str], metrics: Mapping[str, object]
+) -> list[str]:
     """The published codecs that *wanted* names and that share a data set and a metric with what is shown."""
     from hvqbench.curves import find_published
     from hvqbench.curves.library import has_curve

@@ -35,7 +35,7 @@ def init_spec(
     """
     from hvqbench.bench import read_results, read_timing
     from hvqbench.files import atomic_write
-    from hvqbench.report.scope import Scope, Source
+    from hvqbench.report.scope import ReportData, Scope
 
     if path.suffix != ".toml":
         raise HvqbenchError(f"{path} is no name for a spec: let it end in .toml")
@@ -44,7 +44,7 @@ def init_spec(
     timing = None
     with suppress(HvqbenchError):  # none was made
         timing = read_timing(results)
-    source = Source(read_results(results), timing, results)
+    source = ReportData(read_results(results), timing, results)
     anchors = () if anchor is None else (anchor,)
     selection = Selection(codecs=tuple(codecs), datasets=tuple(datasets), metrics=tuple(metrics), anchors=anchors)
     scope = Scope(source, selection)

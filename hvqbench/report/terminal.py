@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvqbench.grid import grid
-from hvqbench.report.scope import Scope, Source
+from hvqbench.report.scope import ReportData, Scope
 from hvqbench.report.spec import Selection
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ TICKS = tuple(base * 10.0**power for power in range(-4, 3) for base in (1, 2, 5)
 HEIGHT, WIDEST = 20, 110
 
 
-class Curves:
+class CurveView:
     """The curves of *results* that a selection names; what it names and they lack is in :attr:`missing`."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Curves:
         metrics: Sequence[str] = (),
         published: Sequence[str] = (),
     ) -> None:
-        self._source = Source(results)
+        self._source = ReportData(results)
         chosen = Selection(
             codecs=tuple(codecs), datasets=tuple(datasets), metrics=tuple(metrics), published=tuple(published)
         )

@@ -1,9 +1,9 @@
 """The results as one HTML file that needs nothing else: no network, no server, no other file.
 
 Its parts: :mod:`~hvqbench.report.html.content` gathers what is shown, :mod:`~hvqbench.report.html.room` the pictures,
-which :mod:`~hvqbench.report.html.studio` makes; ``page.html`` sets both and ``style.css`` dresses them; the scripts
-beside them draw the charts (with Vega-Lite, which is inlined), sort the tables and move the pictures. Tables are plain
-HTML, and read without any script.
+which :mod:`~hvqbench.report.html.page_pictures` makes; ``page.html`` sets both and ``style.css`` dresses
+them; the scripts beside them draw the charts (with Vega-Lite, which is inlined), sort the tables and move the pictures.
+Tables are plain HTML, and read without any script.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def _render(page: Page, rooms: Mapping[str, Room], blobs: Blobs) -> str:
 def _maps(page: Page, rooms: Mapping[str, Room]) -> dict[str, dict[str, str]]:
     """The maps that pictures in *rooms* have: what each is called, and what its lightest colour stands for."""
     from hvqbench.metrics.maps import LIGHTEST
+    from hvqbench.report.html.page_pictures import ERROR
     from hvqbench.report.html.pictures import MAP_SCALE
-    from hvqbench.report.html.studio import ERROR
 
     there = dict.fromkeys(name for room in rooms.values() for decode in room.decodes for name in decode["maps"])
     of_metrics = {

@@ -14,7 +14,7 @@ from hvqbench.report.html.finding import Finding, find, opening_metric
 from hvqbench.report.html.marks import Mark, marks
 from hvqbench.report.html.tables import Fact
 from hvqbench.report.names import Names
-from hvqbench.report.scope import Scope, Source
+from hvqbench.report.scope import ReportData, Scope
 from hvqbench.report.spec import ReportSpec
 from hvqbench.report.table import Table
 
@@ -100,7 +100,7 @@ def gather(
     spec = replace(spec, published=(*spec.published, *published), anchors=tuple(anchors))
     if results.empty:
         return Page(spec.title)
-    source = Source(results, folder=folder, names=Names(spec.names))
+    source = ReportData(results, folder=folder, names=Names(spec.names))
     scope = Scope(source, spec)
     curves = {name: scope.curves(name) for name in scope.datasets}
     every = [curve for of_set in curves.values() for of_metric in of_set.values() for curve in of_metric]
@@ -137,7 +137,7 @@ def gather(
     return page
 
 
-def _as_data(curve: Curve, source: Source) -> dict[str, Any]:
+def _as_data(curve: Curve, source: ReportData) -> dict[str, Any]:
     """A curve for the charts, its points sorted by rate."""
     band = None if curve.published else source.band(curve.codec, curve.metric, curve.dataset)
     none = [math.nan] * len(curve.bpp)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hvqbench.report.html.finding import Finding
-    from hvqbench.report.html.studio import Wanted
+    from hvqbench.report.html.page_pictures import Wanted
     from hvqbench.report.names import Names
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from hvqbench.downloads import keep
 from hvqbench.errors import HvqbenchError, say
 from hvqbench.report.html.opening import Opening, median_case
+from hvqbench.report.html.page_pictures import PagePictures, Wanted
 from hvqbench.report.html.pictures import SIDE, Blobs, Original, cached, picture
-from hvqbench.report.html.studio import Studio, Wanted
 from hvqbench.report.names import Names
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from hvqbench.data import ImageFile
     from hvqbench.report.html.finding import Finding
-    from hvqbench.report.html.studio import Mapper
+    from hvqbench.report.html.page_pictures import Mapper
 
 POINTS = 3
 """Operating points of a codec in the room, at most: those that most of the others come near to in rate."""
@@ -36,8 +36,8 @@ POINTS = 3
 class Room:
     """The pictures of one data set, as the page's script takes them.
 
-    ``src`` and the values of ``maps``, by :data:`~hvqbench.report.html.studio.ERROR` or the metric's id, are keys of
-    :class:`Blobs`.
+    ``src`` and the values of ``maps``, by :data:`~hvqbench.report.html.page_pictures.ERROR` or a metric's id, are
+    keys of :class:`Blobs`.
     """
 
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -91,7 +91,9 @@ def make_room(
     if not images:
         return room
     names = names or Names()
-    studio = Studio(Store(streams.parent if streams.name == "_streams" else streams), room.note, maps or {}, names)
+    pictures_of_page = PagePictures(
+        Store(streams.parent if streams.name == "_streams" else streams), room.note, maps or {}, names
+    )
     wanted = _wanted(ok)
     opening = None
     if finding is not None:
@@ -102,7 +104,7 @@ def make_room(
         images.insert(0, opening.image)
     for name in images:
         of_image = [item for item in wanted if item.image == name]
-        if not _add_image(room, blobs, studio, files[name], of_image, metrics):
+        if not _add_image(room, blobs, pictures_of_page, files[name], of_image, metrics):
             break
         sizes = f"{blobs.size / 1e6:.1f} of {blobs.budget / 1e6:.1f} MB"
         say(f"pictures of {dataset} {name}: {len(of_image)} decodes, {sizes}")
@@ -173,7 +175,12 @@ def _originals(dataset: str, room: Room) -> dict[str, ImageFile]:
 
 
 def _add_image(
-    room: Room, blobs: Blobs, studio: Studio, file: ImageFile, wanted: Sequence[Wanted], metrics: Sequence[str]
+    room: Room,
+    blobs: Blobs,
+    pictures_of_page: PagePictures,
+    file: ImageFile,
+    wanted: Sequence[Wanted],
+    metrics: Sequence[str],
 ) -> bool:
     """Put one image with its decodes into the room; False, and nothing is put, if *blobs* cannot take them all."""
     original = Original(file)
@@ -192,7 +199,7 @@ def _add_image(
     for item in wanted:
         if item.row.get("image_sha256") not in (None, original.sha):
             continue  # measured on other pixels
-        made = studio.files(item, original)
+        made = pictures_of_page.files(item, original)
         if made is not None:
             src, *shas = (hashlib.sha256(data).hexdigest() for data in (made[0], *made[1].values()))
             files |= {src: made[0], **dict(zip(shas, made[1].values(), strict=True))}

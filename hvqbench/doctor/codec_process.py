@@ -15,8 +15,8 @@ LOOK_S = 0.1
 """How often the examiner looks whether a codec still moves."""
 
 
-class Ward:
-    """A process that holds one codec, replaced when it dies; see :class:`~hvqbench.doctor.patient.Patient`.
+class CodecProcess:
+    """A process that holds one codec, replaced when it dies; see :class:`~hvqbench.doctor.check_runner.CheckRunner`.
 
     Parameters
     ----------
@@ -75,4 +75,4 @@ class Ward:
 
 
 def _start() -> Process:
-    return Process("codec", threads_per_process(1), timeout_s=None, handler="hvqbench.doctor.patient:Patient")
+    return Process("codec", threads_per_process(1), timeout_s=None, handler="hvqbench.doctor.check_runner:CheckRunner")

@@ -31,7 +31,7 @@ class Wanted:
     row: Mapping[str, Any]
 
 
-class Studio:
+class PagePictures:
     """Decodes what a store kept, and makes pictures of it."""
 
     def __init__(self, store: Store, note: Callable[[str], None], maps: Mapping[str, Mapper], names: Names) -> None:

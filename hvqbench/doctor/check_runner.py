@@ -16,7 +16,7 @@ MEMORY_LIMIT = 8 << 30
 """Bytes that decoding a damaged stream may take: one that claims to be huge must not bring the machine down."""
 
 
-class Patient:
+class CheckRunner:
     """What the process answers: to the name of a check its :class:`Finding`, and to a few other questions."""
 
     def __init__(self) -> None:
