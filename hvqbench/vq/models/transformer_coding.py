@@ -86,7 +86,7 @@ class TransformerModel(IndexModel):
                 for part, grid in zip(whole, layout.grids, strict=True)
             ]
             found = [torch.zeros(book.shape[1], len(part)) for part, book in zip(whole, books, strict=True)]
-            for windows in split([(part.shape[0], part.shape[1]) for part in maps], self.config.sides[:levels], AHEAD):
+            for windows in split([grid.size for grid in layout.grids], self.config.sides[:levels], AHEAD):
                 symbols = [windows.content(level, part) for level, part in enumerate(sent)]
                 context = [
                     entries(windows.content(level, part).unflatten(-1, size), book).requires_grad_()
