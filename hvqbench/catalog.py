@@ -111,7 +111,7 @@ def source_of(codec: str | Codec | type[Codec]) -> str:
     kind = codec if isinstance(codec, type) else type(codec)
     own = f"{kind.__module__}:{kind.__qualname__}"
     if not issubclass(kind, Codec):
-        raise HvqbenchError(f"{own} is no subclass of hvqbench.codec.Codec; see docs/codecs.md")
+        raise HvqbenchError(f"{own} is not a subclass of hvqbench.codec.Codec; see docs/codecs.md")
     if not isinstance(codec, Codec):
         _check_importable(kind)
         return own
@@ -139,7 +139,7 @@ def _spec_of_class(target: str) -> CodecSpec:
     """The spec of the class *target*, whose attributes are called as the keys of a ``codec.toml``."""
     kind = load_object(target)
     if not (isinstance(kind, type) and issubclass(kind, Codec)):
-        raise HvqbenchError(f"{target} is no subclass of hvqbench.codec.Codec; see docs/codecs.md")
+        raise HvqbenchError(f"{target} is not a subclass of hvqbench.codec.Codec; see docs/codecs.md")
     summary = (kind.__doc__ or "").strip().partition("\n")[0] if "__doc__" in vars(kind) else ""
     values = {"adapter": target, "summary": summary or kind.__name__, "point_name": "point"}
     keys = {field.name for field in fields(CodecSpec)} - {"id", "folder", "protocol", "needs"}
@@ -195,7 +195,7 @@ def _adapter_class(spec: CodecSpec) -> type[Codec]:
     beside = spec.folder / "adapter.py"
     adapter = load_object(ADAPTERS.get(spec.adapter, spec.adapter)) if spec.adapter else _only_codec_in(beside)
     if not (isinstance(adapter, type) and issubclass(adapter, Codec)):
-        raise HvqbenchError(f"{spec.adapter or beside} is no subclass of hvqbench.codec.Codec; see docs/codecs.md")
+        raise HvqbenchError(f"{spec.adapter or beside} is not a subclass of hvqbench.codec.Codec; see docs/codecs.md")
     return adapter
 
 

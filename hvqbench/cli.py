@@ -63,7 +63,7 @@ def _run(arguments: list[str] | None, interrupts: Interrupts) -> None:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; check the path, its permissions and the free space")
     except UnicodeEncodeError as error:
-        _fail(f"{error.object!a} is no valid UTF-8: rename the file or folder of that name")
+        _fail(f"{error.object!a} is not valid UTF-8: rename the file or folder of that name")
     except KeyboardInterrupt:
         _interrupted(interrupts)
     except SystemExit as end:
@@ -92,7 +92,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     catalog: CatalogOption = None,
 ) -> None:
     use_catalog(catalog)

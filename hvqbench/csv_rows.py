@@ -35,7 +35,7 @@ class CsvRow:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise HvqbenchError(f"{self.where}: {column} {text!r} is no finite number; write it like 0.125")
+            raise HvqbenchError(f"{self.where}: {column} {text!r} is not a finite number; write it like 0.125")
         return number
 
 

@@ -267,7 +267,7 @@ def _unzip_images(archive: Path, folder: Path) -> None:
                     with content.open(member) as source, (folder / name).open("wb") as target:
                         shutil.copyfileobj(source, target)
     except zipfile.BadZipFile as error:
-        raise UnavailableError(f"{archive.name} is no complete zip archive ({error}): download it again") from None
+        raise UnavailableError(f"{archive.name} is not a complete zip archive ({error}): download it again") from None
 
 
 def _from_path(path: Path, known: set[str]) -> Dataset:
@@ -312,7 +312,7 @@ def _named(paths: Sequence[Path], folder: Path) -> tuple[ImageFile, ...]:
     whole = [path.relative_to(folder).as_posix() for path in paths]
     for path in paths:
         if not _is_text(path.name):
-            raise HvqbenchError(f"{path.parent}: the file name {path.name!a} is no valid UTF-8; rename the file")
+            raise HvqbenchError(f"{path.parent}: the file name {path.name!a} is not valid UTF-8; rename the file")
     count = Counter(path.stem for path in paths)
     names = [p.stem if count[p.stem] == 1 else name for p, name in zip(paths, whole, strict=True)]
     count = Counter(names)  # x.png beside x.png.jpg

@@ -90,7 +90,7 @@ class Target:
         try:
             value = float(number)
         except ValueError:
-            raise HvqbenchError(f"{text!r} is no target: write a metric and a number, like lpips-alex=0.2") from None
+            raise HvqbenchError(f"{text!r} is not a target: write a metric and a number, like lpips-alex=0.2") from None
         return cls(name if name == "bpp" else metric_id(name), value)
 
     @classmethod

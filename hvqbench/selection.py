@@ -104,7 +104,7 @@ def _parse(text: str) -> Choice:
         return Choice(name, found)
     if text.startswith("published:") or os.sep in tail:  # NAME@AUTHORS, and a folder of such a name
         return Choice(text)
-    raise HvqbenchError(f"{text!r}: {tail!r} is no point; write points like hypervq@0,1.6")
+    raise HvqbenchError(f"{text!r}: {tail!r} is not a point; write points like hypervq@0,1.6")
 
 
 def _number(text: str) -> float | None:

@@ -46,7 +46,7 @@ def csv_of(frame: pd.DataFrame) -> bytes:
     Raises
     ------
     UnicodeEncodeError
-        A text is no valid Unicode.
+        A text is not valid Unicode.
     """
     import pandas as pd
 

@@ -118,7 +118,7 @@ def _target(point: float | None, weight: float | None, bpp: float | None, qualit
         raise HvqbenchError(f"{' and '.join(given)} each set the operating point: give one of them")
     for name, value in (("point", point), ("lambda", weight)):
         if value is not None and not math.isfinite(value):
-            raise HvqbenchError(f"{name} {value:g} is no finite number; correct --{name}")
+            raise HvqbenchError(f"{name} {value:g} is not a finite number; correct --{name}")
     return Target.of_options(bpp, quality)
 
 
@@ -159,7 +159,7 @@ def _check_paths(source: Path, target: Path) -> None:
     if target.exists() and source.exists() and target.samefile(source):
         raise HvqbenchError(f"{target} is both input and output; name another output")
     if not target.parent.is_dir() or (target.exists() and not target.is_file()):
-        reason = "it is no regular file" if target.exists() else "its folder does not exist"
+        reason = "it is not a regular file" if target.exists() else "its folder does not exist"
         raise HvqbenchError(f"cannot write {target}: {reason}; name a file in a folder that exists")
 
 

@@ -30,7 +30,7 @@ def import_file(path: Path) -> ModuleType:
             del sys.modules[name]
     spec = importlib.util.spec_from_file_location(module_name(path), path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise HvqbenchError(f"{path} is no Python file; correct the name")
+        raise HvqbenchError(f"{path} is not a Python file; correct the name")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # as dataclasses and pickle need it
     first, sys.path[:] = list(sys.path), [str(folder), *sys.path]

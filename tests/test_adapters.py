@@ -144,7 +144,7 @@ def test_any_flipped_bit_is_found(name: str, point: float) -> None:
     ("name", "point"), [("jpeg", 10.5), ("jpeg", 101), ("webp", -1), ("vvenc", 64), ("vvenc", 0.5)]
 )
 def test_a_wrong_operating_point_is_one_clear_error(name: str, point: float) -> None:
-    with pytest.raises(HvqbenchError, match=f"{name}: .* is no integer from 0"):
+    with pytest.raises(HvqbenchError, match=f"{name}: .* is not an integer from 0"):
         load_codec(name).encode(_photo(16, 16), point)
 
 

@@ -168,7 +168,7 @@ def test_a_bad_image_is_one_line_and_costs_no_other(
         ("bd --anchor jpeg --metric psnr --dataset kodka", "the results have no data set 'kodka'"),
         ("report --anchor jpge", "the results have no codec 'jpge'"),
         ("compress good/picture.png out --codec jpge", "unknown codec 'jpge'"),
-        ("compress good/picture.png out --codec jpeg --point nan", "point nan is no finite number"),
+        ("compress good/picture.png out --codec jpeg --point nan", "point nan is not a finite number"),
         ("decompress good/picture.png out.png --codec webp", "no whole WEBP file"),
         ("train tokenizer --config no.toml --data good", "cannot read no.toml"),
         ("train tokenizer --config no.toml --data good --set rate", "--set rate: "),

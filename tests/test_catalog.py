@@ -86,7 +86,7 @@ def test_a_missing_catalog_folder_is_an_error(monkeypatch: pytest.MonkeyPatch, t
         (TOML.replace("[1, 2.5]", '["low"]'), ADAPTER, "points = 'low': set it to a number"),
         (TOML, None, "no 'adapter' is named and no adapter.py lies beside it"),
         (TOML + 'adapter = "no_such_module:Codec"\n', None, "cannot load 'no_such_module:Codec'"),
-        (TOML + 'adapter = "json:JSONDecoder"\n', None, "json:JSONDecoder is no subclass of hvqbench.codec.Codec"),
+        (TOML + 'adapter = "json:JSONDecoder"\n', None, "json:JSONDecoder is not a subclass of hvqbench.codec.Codec"),
         (TOML, "x = 1", "defines 0 subclasses of hvqbench.codec.Codec; it must define exactly one"),
     ],
 )

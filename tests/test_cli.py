@@ -245,7 +245,7 @@ def test_compress_and_decompress(capsys: pytest.CaptureFixture[str], tmp_path: P
         (["run", "--codec", "jpeg", "--dataset", "smple"], "unknown dataset 'smple': did you mean 'sample'"),
         (["run", "--codec", "jpeg", "--dataset", "{empty}"], "has no image"),
         (["run", "--codec", "jpeg", "--dataset", "sample", "--metric", "psrn"], "unknown metric 'psrn'"),
-        (["run", "--codec", "jpeg", "--dataset", "sample", "--points", "low"], "point 'low' is no number"),
+        (["run", "--codec", "jpeg", "--dataset", "sample", "--points", "low"], "point 'low' is not a number"),
         (["run", "--codec", "jpeg", "--dataset", "sample", "--rerun", "x"], "rerun is 'x'; it must be one of missing"),
         (["run", "--codec", "jpeg", "--dataset", "sample", "--results", "{picture}"], "cannot write to"),
         (["run", "--codec", "jpeg", "--dataset", "sample", "--catalog", "/no/such"], "'/no/such' does not exist"),
@@ -254,7 +254,7 @@ def test_compress_and_decompress(capsys: pytest.CaptureFixture[str], tmp_path: P
         (["compress", "{empty}/no.png", "{empty}/out", "--codec", "jpeg"], "no.png"),
         (["compress", "{picture}", "{picture}", "--codec", "jpeg"], "is both input and output"),
         (["compress", "{picture}", "{empty}/a/b", "--codec", "jpeg"], "its folder does not exist"),
-        (["compress", "{picture}", "{empty}/out", "--codec", "jpeg", "--point", "5000"], "no integer from 0 to 100"),
+        (["compress", "{picture}", "{empty}/out", "--codec", "jpeg", "--point", "5000"], "not an integer from 0 to 100"),
         (["decompress", "{picture}", "{empty}/out.png", "--codec", "jpeg"], "no whole JPEG file"),
         (["decompress", "{picture}", "{empty}/out.bmp", "--codec", "jpeg"], "give it the suffix .png"),
         (["decompress", "{empty}/no", "{empty}/out.png", "--codec", "jpeg"], "No such file"),
@@ -299,7 +299,7 @@ def test_an_output_that_is_no_file_is_refused(
     """As root, /dev/null would be replaced by a file."""
     os.mkfifo(tmp_path / "pipe")
     line = error_of(capsys, "compress", picture, tmp_path / "pipe", "--codec", "jpeg")
-    assert "it is no regular file" in line
+    assert "it is not a regular file" in line
     assert (tmp_path / "pipe").is_fifo()
 
 

@@ -211,7 +211,7 @@ def test_the_command_prints_what_is_shown(folder: Path, tmp_path: Path, capsys: 
     ("arguments", "said"),
     [
         (["jpeg", "--image", "frist"], "has no image 'frist': did you mean 'first'"),
-        (["jpeg@high"], "'high' is no point; write points like hypervq@0,1.6"),
+        (["jpeg@high"], "'high' is not a point; write points like hypervq@0,1.6"),
         (["jpge"], "unknown codec 'jpge'"),
         (["jpeg", "--crop", "1,2"], "--crop 1,2: write the detail as X,Y,SIDE"),
         (["jpeg", "--crop", "90,2,16"], "the detail 90,2,16 is not in images of 96x64"),

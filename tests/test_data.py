@@ -144,7 +144,7 @@ def test_an_archive_with_too_few_images_leaves_nothing_behind(archived: Path, no
     with pytest.raises(HvqbenchError, match=r"has 2 images, but .* has 1"):
         load_dataset("mine")
     archived.write_bytes(b"PK but no archive")
-    with pytest.raises(UnavailableError, match="no complete zip archive"):
+    with pytest.raises(UnavailableError, match="is not a complete zip archive"):
         load_dataset("mine")
     assert not (tmp_path / "cache" / "datasets" / "mine").exists()
 
@@ -171,7 +171,7 @@ def test_names_in_any_script_but_no_broken_ones(tmp_path: Path) -> None:
         write_image(tmp_path / name / "a.png", GREY)
         assert load_dataset(tmp_path / name).id == name
     write_image(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")), GREY)
-    with pytest.raises(HvqbenchError, match=r"caf\\udce9.png' is no valid UTF-8; rename"):
+    with pytest.raises(HvqbenchError, match=r"caf\\udce9.png' is not valid UTF-8; rename"):
         load_dataset(tmp_path)
 
 

@@ -113,7 +113,7 @@ def test_what_cannot_be_made_anew_is_refused(module: ModuleType, photos: Path) -
     for codec, problem in (
         (Nested, "is defined where no other process can import it; move it into a module"),
         (module.Closed(spec, 3), "cannot be made of its spec alone .*level"),
-        (Path, "is no subclass of hvqbench.codec.Codec"),
+        (Path, "is not a subclass of hvqbench.codec.Codec"),
         (Local, "the key 'points' is missing"),
     ):
         with pytest.raises(HvqbenchError, match=problem):

@@ -194,7 +194,7 @@ def test_a_missed_target_is_said_and_is_the_exit_status(
         (["--codec", "jpeg", "--dataset", "sample"], "--bpp 0.1, or --quality lpips-alex=0.2"),
         (["--bpp", "1", "--quality", "psnr=30", "--codec", "jpeg", "--dataset", "sample"], "give one of them"),
         (["--bpp", "1", "--codec", "jpeg", "--dataset", "sample", "--image", "cofee"], "did you mean 'coffee'"),
-        (["--quality", "bpp", "--codec", "jpeg", "--dataset", "sample"], "'bpp' is no target"),
+        (["--quality", "bpp", "--codec", "jpeg", "--dataset", "sample"], "'bpp' is not a target"),
         (["--bpp", "1", "--codec", "jpg", "--dataset", "sample"], "unknown codec 'jpg'"),
         (["--bpp", "1", "--codec", "jpeg", "--dataset", "/no/such.png"], "no folder or image /no/such.png"),
     ],

@@ -179,12 +179,12 @@ def test_a_figure_agrees_with_what_the_authors_of_a_curve_published() -> None:
 @pytest.mark.parametrize(
     ("column", "cell", "message"),
     [
-        ("codec", "my codec", "codec 'my codec' is no id"),
-        ("dataset", "", "dataset '' is no id"),
+        ("codec", "my codec", "codec 'my codec' is not an id"),
+        ("dataset", "", "dataset '' is not an id"),
         ("metric", "lpips-alx", "unknown metric 'lpips-alx': did you mean 'lpips-alex'"),
-        ("bpp", "O.25", "bpp 'O.25' is no finite number"),
+        ("bpp", "O.25", "bpp 'O.25' is not a finite number"),
         ("bpp", "0", "bpp 0 is not above 0"),
-        ("value", "nan", "value 'nan' is no finite number"),
+        ("value", "nan", "value 'nan' is not a finite number"),
         ("source", " ", "no source"),
         ("commit", "main", "commit 'main' is no 7 to 40 hexadecimal digits"),
         ("protocol", "real", "protocol 'real' must begin with one of file, payload, estimated, nominal, unknown"),

@@ -120,7 +120,7 @@ def test_a_mean_that_is_not_that_of_the_images_is_refused(catalog: Path) -> None
         (HEADER + "theirs,toy\n", "row 2: 2 cells instead of 11"),
         (HEADER + line("a", 0, -0.1, 30), "row 2: bpp -0.1 is not above 0"),
         (HEADER + line("a", 0, 0.1, -3), "row 2: psnr goes from 0 to inf, -3 does not"),
-        (HEADER + line("a", 0, 0.1, 30).replace("400", "4.5"), "row 2: width '4.5' is no number of pixels"),
+        (HEADER + line("a", 0, 0.1, 30).replace("400", "4.5"), "row 2: width '4.5' is not a number of pixels"),
         (HEADER + 2 * line("a", 0, 0.1, 30), "theirs on toy has a at 0 twice"),
         (HEADER + line("a", 0, 0.1, 30) + line("b", 1, 0.1, 30), "theirs on toy has no a at 1"),
         (HEADER + line("a", 0, 0.1, 30) + line("a", 1, 0.2, 31).replace("400", "401"), "has a in two sizes"),

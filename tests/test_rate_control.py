@@ -210,8 +210,8 @@ def test_names_of_targets(text: str, quantity: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lpips", "'lpips' is no target: write a metric and a number, like lpips-alex=0.2"),
-        ("lpips=low", "'lpips=low' is no target"),
+        ("lpips", "'lpips' is not a target: write a metric and a number, like lpips-alex=0.2"),
+        ("lpips=low", "'lpips=low' is not a target"),
         ("lpisp=0.2", "unknown metric 'lpisp': did you mean"),
         ("dists=2", "dists cannot be 2: name a number from 0 to 1"),
         ("psnr=-1", "psnr cannot be -1: name a number from 0 up"),
@@ -298,8 +298,8 @@ def test_compress_spends_all_that_it_can_where_more_bits_are_allowed(
         (["--bpp", "-1"], "bpp cannot be -1: name a number from 0 up"),
         (["--bpp", "1", "--point", "50"], "--point and --bpp each set the operating point: give one of them"),
         (["--lambda", "1"], "codec jpeg has no L, its point is quality: use --point instead of --lambda"),
-        (["--lambda", "nan"], "lambda nan is no finite number; correct --lambda"),
-        (["--point", "inf"], "point inf is no finite number; correct --point"),
+        (["--lambda", "nan"], "lambda nan is not a finite number; correct --lambda"),
+        (["--point", "inf"], "point inf is not a finite number; correct --point"),
     ],
 )
 def test_compress_fails_with_one_line_and_writes_nothing(

@@ -191,7 +191,7 @@ def test_a_codec_of_the_catalog_gives_its_declarations(theirs: Path, originals: 
     assert set(told(theirs, originals, name="x", rate="payload")["protocol"]) == {"payload-only not-decoded"}
     with pytest.raises(HvqbenchError, match=r"--name jpeg: a codec of that name runs .*jpeg-authors"):
         told(theirs, originals, name="jpeg")
-    with pytest.raises(HvqbenchError, match="'published:x' is no id"):
+    with pytest.raises(HvqbenchError, match="'published:x' is not an id"):
         told(theirs, originals, name="published:x")
 
 
@@ -212,8 +212,8 @@ def test_one_point_needs_no_folders_and_files_can_be_named(theirs: Path, origina
         ("image,bpp\na,0.1\n", "row 1: no column 'bytes': bytes are those of the whole file, bpp * width"),
         ("image,bytes,ponit\na,1,0\n", "row 1: unknown column 'ponit': did you mean 'point'"),
         ("image,bytes\nc,1\n", "row 2: photos has no image 'c'"),
-        ("image,bytes\na,1.5\n", "row 2: bytes '1.5' is no whole number above 0"),
-        ("image,bytes,point\na,1,low\n", "row 2: point 'low' is no finite number"),
+        ("image,bytes\na,1.5\n", "row 2: bytes '1.5' is not a whole number above 0"),
+        ("image,bytes,point\na,1,low\n", "row 2: point 'low' is not a finite number"),
         ("image,bytes,point\na,1,0\na,2,0\n", "row 3: a at 0 is in row 2 as well"),
         ("image,bytes,file\na,1,../photos/a.png\n", "row 2: ../photos/a.png is not below"),
         ("image,bytes,file\na,1,0/a.jpg\n", "row 2: "),

@@ -31,7 +31,7 @@ def test_points_follow_the_name(texts: list[str], choices: list[Choice]) -> None
 
 @pytest.mark.parametrize("text", ["hypervq@", "hypervq@x", "hypervq@0,x", "hypervq@nan", "hypervq@0,inf"])
 def test_what_is_no_point_is_refused(text: str) -> None:
-    with pytest.raises(HvqbenchError, match=r"is no point; write points like hypervq@0,1\.6"):
+    with pytest.raises(HvqbenchError, match=r"is not a point; write points like hypervq@0,1\.6"):
         parse_choices(text)
 
 

@@ -95,5 +95,5 @@ def test_modules_of_packages() -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(HvqbenchError, match="no Python file"):
+    with pytest.raises(HvqbenchError, match="is not a Python file"):
         import_file(tmp_path / "nothing.py")

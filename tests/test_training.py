@@ -295,7 +295,7 @@ def test_a_train_toml_is_read_as_its_model_says(tmp_path: Path) -> None:
     assert read_training(config, {"model": own}).file == "transformer.safetensors"
     with pytest.raises(HvqbenchError, match="model = 'transfomer': did you mean 'transformer'"):
         read_training(config, {"model": "transfomer"})
-    with pytest.raises(HvqbenchError, match=r"is no subclass of .*IndexModelTraining; correct model"):
+    with pytest.raises(HvqbenchError, match=r"is not a subclass of .*IndexModelTraining; correct model"):
         read_training(config, {"model": "pathlib:Path"})
 
 

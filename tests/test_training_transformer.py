@@ -134,5 +134,5 @@ def test_a_start_of_another_shape_is_refused(codec: VQCodec, photos: Path, tmp_p
         .replace("heads = 2", f'heads = 4\nstart = "{folder}/transformer.safetensors"')
     )
     (tmp_path / "train.toml").write_text(text)
-    with pytest.raises(HvqbenchError, match="is no start for this transformer"):
+    with pytest.raises(HvqbenchError, match="is not a start for this transformer"):
         train_index_model(tmp_path / "train.toml", photos, tmp_path)

@@ -225,7 +225,7 @@ class CommandCodec(Codec):
         if not folder:
             raise self._lacks(f"the environment variable {variable} names no folder")
         if not Path(folder).is_dir():
-            raise self._lacks(f"{variable} names {folder}, which is no folder")
+            raise self._lacks(f"{variable} names {folder}, which is not a folder")
         return Path(folder).resolve()
 
     def _program(self, name: str) -> str:

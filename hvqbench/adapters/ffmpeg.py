@@ -82,7 +82,7 @@ class FFmpegCodec(Codec):
         lowest, highest = self._options["point_range"]
         if point != int(point) or not lowest <= point <= highest:
             name = self._options["point_option"]
-            reason = f"{name} {point:g} is no integer from {lowest} to {highest}"
+            reason = f"{name} {point:g} is not an integer from {lowest} to {highest}"
             raise HvqbenchError(f"{self.id}: {reason}; correct the operating point")
         height, width = image.shape[:2]
         payload = self._encode_picture(self._coded(image), int(point), "error").stdout

@@ -126,7 +126,7 @@ def is_codestream(data: bytes, second_marker: bytes) -> bool:
 
 def _quality(point: float) -> Mapping[str, Any]:
     if point != int(point) or not 0 <= point <= 100:
-        raise ValueError(f"quality {point:g} is no integer from 0 to 100")
+        raise ValueError(f"quality {point:g} is not an integer from 0 to 100")
     return {"quality": int(point)}
 
 

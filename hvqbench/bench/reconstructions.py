@@ -129,7 +129,7 @@ def _declared(name: str, rate: Rate | None) -> tuple[str, Protocol]:
     from hvqbench.catalog import codec_files, load_spec
 
     if not _NAME.fullmatch(name):
-        raise HvqbenchError(f"--name {name!r} is no id: use letters, digits and . _ - + @")
+        raise HvqbenchError(f"--name {name!r} is not an id: use letters, digits and . _ - + @")
     if rate is not None and rate not in get_args(Rate):
         raise HvqbenchError(f"--rate {rate!r}: choose one of {', '.join(get_args(Rate))}")
     point_name, protocol = "point", Protocol()

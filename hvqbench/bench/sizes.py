@@ -74,7 +74,7 @@ def read_sizes(path: Path, folder: Path, data: Dataset) -> list[StatedSize]:
             raise HvqbenchError(f"{where}: {image} at {point:g} is in {seen[image, point]} as well; keep one of them")
         seen[image, point] = f"row {row.line}"
         if not row["bytes"].isdecimal() or int(row["bytes"]) == 0:
-            raise HvqbenchError(f"{where}: bytes {row['bytes']!r} is no whole number above 0: give the file's size")
+            raise HvqbenchError(f"{where}: bytes {row['bytes']!r} is not a whole number above 0: give the file's size")
         picture = _find(folder, row.cells.get("file", ""), row.cells.get("point", ""), image, one_point, where)
         lines.append(StatedSize(image, point, int(row["bytes"]), picture))
     if not lines:

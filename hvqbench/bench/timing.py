@@ -290,7 +290,7 @@ def _largest(tasks: Iterable[Task]) -> list[Task]:
 def _warn_if_busy(load_average: float) -> None:
     if is_busy(load_average):
         reason = f"the load average is {load_average:.2f} on {os.cpu_count()} cores, so others may be working"
-        say(f"{reason}: these times will be no speed; wait and time again")
+        say(f"{reason}: these times will not be reported as speed; wait, and time again")
 
 
 def _keep(path: Path, rows: list[Row]) -> pd.DataFrame:

@@ -15,7 +15,9 @@ app = typer.Typer(**PLAIN)
 @app.command()
 def comparable(
     codec: Annotated[str, typer.Argument(metavar="CODEC", help="A codec that has results, or published:NAME.")],
-    anchor: Annotated[str, typer.Argument(metavar="ANCHOR", help="What to compare it with, the same.")],
+    anchor: Annotated[
+        str, typer.Argument(metavar="ANCHOR", help="What to compare it with: a codec, or published:NAME.")
+    ],
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Only these metrics.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Only this data set.")] = None,
     results: Results = Path("results"),

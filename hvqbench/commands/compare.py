@@ -15,14 +15,16 @@ app = typer.Typer(**PLAIN)
 
 @app.command()
 def compare(
-    codecs: Annotated[list[str], typer.Argument(metavar="CODEC...", help="Codecs, each with @POINT for a given one.")],
+    codecs: Annotated[
+        list[str], typer.Argument(metavar="CODEC...", help="Codecs, each with @POINT to choose its point.")
+    ],
     dataset: Annotated[str, typer.Option("--dataset", help="A data set's id, a folder of images, or an image.")],
     image: Annotated[
         list[str] | None, typer.Option("--image", help="Names of images in it; default: the first.")
     ] = None,
     bpp: Annotated[float | None, typer.Option("--bpp", min=0, help="The rate to match; default: one kept.")] = None,
     crop: Annotated[
-        str | None, typer.Option("--crop", help="The detail, X,Y,SIDE in pixels; default: where codecs differ.")
+        str | None, typer.Option("--crop", help="The detail to show, X,Y,SIDE in pixels; default: where codecs differ.")
     ] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Metrics to name; commas or repeat.")] = None,
     maps: Annotated[

@@ -10,7 +10,7 @@ import typer
 from hvqbench.commands.options import PLAIN, CatalogOption, Json, Results, split, use_catalog
 from hvqbench.errors import HvqbenchError
 
-app = typer.Typer(help="Published curves: list them, bring them in, hand them on.", **PLAIN)
+app = typer.Typer(help="Published curves: list, import and export them.", **PLAIN)
 
 
 @app.command("ls")
@@ -46,11 +46,14 @@ def import_files(
         str, typer.Option("--protocol", help="What the bits are: file, payload, estimated, nominal; a colon; words.")
     ] = "unknown",
     codec: Annotated[str | None, typer.Option("--codec", help="The codec's id, instead of the file's.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="The data set's id, where no file says it.")] = None,
-    names: Annotated[
-        list[str] | None, typer.Option("--map", metavar="NAME=METRIC", help="Which metric a file's name is; repeat.")
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="The data set's id, where the files do not say it.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="A new CSV; without it, to the screen.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=METRIC", help="Which metric a name in a file stands for; repeat."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="CSV file to write; default: standard output.")] = None,
 ) -> None:
     """Turn curves of CompressAI, tensorflow/compression or codec-compare into CSV for reports/curves/."""
     from hvqbench.curves.exchange import import_curves

@@ -32,8 +32,10 @@ def check(
         Path | None, typer.Option("--results", help="Compare these results; default: the codecs are run.")
     ] = None,
     tolerance: Annotated[str, typer.Option("--tolerance", help="Up to this much worse is fine.")] = "0.5%",
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write it for a pull request.")] = None,
-    junit: Annotated[Path | None, typer.Option("--junit", help="Write it as JUnit XML.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Also write Markdown, for a pull request.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once.")] = 1,
     device: Device = "cpu",
     catalog: CatalogOption = None,
@@ -66,14 +68,14 @@ def check(
 
 @baselines.command()
 def save(
-    name: Annotated[str, typer.Argument(help="Its name; an older one of that name is replaced.")],
+    name: Annotated[str, typer.Argument(help="Name of the baseline; an older one of that name is replaced.")],
     results: Results = Path("results"),
     codec: Annotated[Names, typer.Option("--codec", help="Only these; commas or repeat.")] = None,
     dataset: Annotated[Names, typer.Option("--dataset", help="Only these; commas or repeat.")] = None,
     exact: Annotated[
         Names, typer.Option("--exact", help="Codecs whose bitstreams must stay the same, or none; default: all.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Where baselines live.")] = FOLDER,
+    folder: Annotated[Path, typer.Option("--folder", help="Folder of the baselines.")] = FOLDER,
     catalog: CatalogOption = None,
 ) -> None:
     """Save results as a baseline: bytes, metrics and digests, no times."""
@@ -82,7 +84,7 @@ def save(
     from hvqbench.bench.reading import read_results
 
     if Path(name).name != name or not name:
-        raise HvqbenchError(f"{name!r} is no name for a file: use letters, digits, dots and dashes")
+        raise HvqbenchError(f"{name!r} is not a name for a file: use letters, digits, dots and dashes")
     held = None if exact is None else [one for one in split(exact, "exact") if one != "none"]
     chosen = {
         "codecs": split(codec, "codec") if codec else (),
@@ -104,7 +106,7 @@ def history(
         str | None, typer.Option("--anchor", help="A codec of the same baseline, instead of the codec's first.")
     ] = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="File for a figure, like history.png.")] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Where baselines live.")] = FOLDER,
+    folder: Annotated[Path, typer.Option("--folder", help="Folder of the baselines.")] = FOLDER,
     json: Json = False,
     catalog: CatalogOption = None,
 ) -> None:
@@ -129,7 +131,7 @@ def _percent(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise HvqbenchError(f"tolerance {text!r} is no share of zero or more: write it like --tolerance 0.5%")
+        raise HvqbenchError(f"tolerance {text!r} is not a share of zero or more: write it like --tolerance 0.5%")
     return value
 
 

@@ -13,7 +13,7 @@ import typer
 from hvqbench.commands.options import PLAIN, CatalogOption, Json, use_catalog
 from hvqbench.errors import did_you_mean, say
 
-app = typer.Typer(help="What there is, and whether it can run here.", **PLAIN)
+app = typer.Typer(help="List what there is, and whether it can run here.", **PLAIN)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these; * matches.")]
 Ready = Annotated[bool, typer.Option("--ready", help="Only what can run here.")]

@@ -74,7 +74,7 @@ def numbers(values: list[str]) -> list[float]:
         try:
             numbers.append(float(part))
         except ValueError:
-            raise HvqbenchError(f"point {part!r} is no number; write them like --points 10,30,50") from None
+            raise HvqbenchError(f"point {part!r} is not a number; write them like --points 10,30,50") from None
     return numbers
 
 
@@ -86,5 +86,5 @@ def amounts(text: str) -> dict[str, float]:
         try:
             found[name.strip()] = float(number)
         except ValueError:
-            raise HvqbenchError(f"--per-job {text!r} is no list of amounts; write cpu=4,gpu=1,memory=16") from None
+            raise HvqbenchError(f"--per-job {text!r} is not a list of amounts; write cpu=4,gpu=1,memory=16") from None
     return found

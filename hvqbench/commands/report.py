@@ -34,7 +34,7 @@ def report(
     init: Annotated[
         Path | None, typer.Option("--init", help="Only write a spec to start from, of what the results have.")
     ] = None,
-    html: Annotated[bool, typer.Option("--html", help="One HTML file with everything, too.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Also write one HTML file with everything.")] = False,
     maps: Annotated[
         list[str] | None,
         typer.Option("--map", help="That file, with maps of where lpips-alex, lpips-vgg or dists sees a difference."),

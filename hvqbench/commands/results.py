@@ -24,29 +24,32 @@ from hvqbench.errors import HvqbenchError
 
 app = typer.Typer(**PLAIN)
 Timeout = Annotated[
-    float | None, typer.Option("--timeout", help="Seconds for one image in an encoder, decoder or metric; 14400.")
+    float | None,
+    typer.Option("--timeout", help="Seconds for one image in an encoder, decoder or metric; default: 14400."),
 ]
-SmallSets = Annotated[bool, typer.Option("--small-sets", help="FID and KID of sets too small for them, too.")]
+SmallSets = Annotated[bool, typer.Option("--small-sets", help="Compute FID and KID even of sets too small for them.")]
 
 
 @app.command()
 def run(
     codec: Codecs,
     dataset: Annotated[str, typer.Option("--dataset", help="A data set's id, or a folder of images.")],
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric ids; default: all that run.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Metric ids; default: all that can run here.")
+    ] = None,
     points: Annotated[
         list[str] | None,
-        typer.Option("--points", "--point", help="Of all codecs; default: each one's ladder, or @POINTS of --codec."),
+        typer.Option("--points", "--point", help="Operating points; default: each codec's ladder, or its @POINTS."),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
     results: Results = Path("results"),
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once; above 1 no speed is shown.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Images at once; above 1 no speeds are reported.")] = 1,
     rerun: Annotated[str, typer.Option("--rerun", help="What to measure: missing, failed, all or never.")] = "missing",
     timing: Annotated[bool, typer.Option("--timing", help="Measure time and memory, instead of quality.")] = False,
     repeats: Annotated[int | None, typer.Option("--repeats", min=1, help="Timings of each call; default: 3.")] = None,
     small_sets: SmallSets = False,
     executor: Annotated[str, typer.Option("--executor", help="Where jobs run: local, or ray, a cluster.")] = "local",
-    address: Annotated[str | None, typer.Option("--address", help="Of the Ray cluster, HOST:PORT.")] = None,
+    address: Annotated[str | None, typer.Option("--address", help="Address of the Ray cluster, HOST:PORT.")] = None,
     per_job: Annotated[str | None, typer.Option("--per-job", help="A job's share: cpu=1,gpu=0,memory=0 (GB).")] = None,
     timeout: Timeout = None,
     json: Json = False,
@@ -59,7 +62,9 @@ def run(
         if json:
             raise HvqbenchError("--timing prints a table alone: leave --json out, and read the times with read_timing")
         if jobs > 1:
-            raise HvqbenchError(f"--timing with --jobs {jobs}: calls side by side are no speed; leave --jobs out")
+            raise HvqbenchError(
+                f"--timing with --jobs {jobs}: calls that run side by side cannot be timed; leave out --jobs"
+            )
         if executor != "local":
             raise HvqbenchError("--timing measures this machine: leave --executor out, and run it on each machine")
         if metric or rerun != "missing":
@@ -97,7 +102,7 @@ def score(
     results: Results = Path("results"),
     codec: Annotated[list[str] | None, typer.Option("--codec", help="Only these codecs.")] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", help="Only these: ids, or folders run over.")
+        list[str] | None, typer.Option("--dataset", help="Only these: ids, or the folders that were run.")
     ] = None,
     reconstructions: Annotated[
         Path | None, typer.Option("--reconstructions", help="Folder of pictures that others decoded, as a new codec.")
@@ -105,7 +110,7 @@ def score(
     sizes: Annotated[
         Path | None, typer.Option("--sizes", help="CSV of their bytes: image,bytes[,point][,file].")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The name of that codec.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The new codec's name.")] = None,
     rate: Annotated[
         str | None, typer.Option("--rate", help="What those bytes are: file, payload, estimated, nominal, unknown.")
     ] = None,

@@ -21,11 +21,13 @@ def compress(
         float | None, typer.Option("--point", help="Operating point; default: the ladder's first.")
     ] = None,
     weight: Annotated[
-        float | None, typer.Option("--lambda", help="L of a VQ codec, distortion per bit: --point by that name.")
+        float | None, typer.Option("--lambda", help="L of a VQ codec, distortion per bit; the same as --point.")
     ] = None,
-    bpp: Annotated[float | None, typer.Option("--bpp", help="Bits per pixel at most: finds the point.")] = None,
+    bpp: Annotated[
+        float | None, typer.Option("--bpp", help="Bits per pixel to meet; finds the operating point.")
+    ] = None,
     quality: Annotated[
-        str | None, typer.Option("--quality", help="Like lpips-alex=0.2: finds the smallest stream at least as good.")
+        str | None, typer.Option("--quality", help="Like lpips-alex=0.2; finds the smallest stream that good.")
     ] = None,
     device: Device = "cpu",
     catalog: CatalogOption = None,

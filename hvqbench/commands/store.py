@@ -10,7 +10,7 @@ import typer
 from hvqbench.commands.options import PLAIN, CatalogOption, Results, numbers, split, use_catalog
 from hvqbench.errors import HvqbenchError, say
 
-app = typer.Typer(help="The folder of the results.", **PLAIN)
+app = typer.Typer(help="Look after the folder of the results.", **PLAIN)
 
 
 @app.command()
@@ -34,13 +34,13 @@ def compact(
 def rm(
     results: Results = Path("results"),
     codec: Annotated[
-        list[str] | None, typer.Option("--codec", help="Rows of these codecs; with @POINTS of these points.")
+        list[str] | None, typer.Option("--codec", help="Rows of these codecs; with @POINTS, only at these points.")
     ] = None,
     dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Rows of these data sets.")] = None,
     points: Annotated[
         list[str] | None, typer.Option("--points", "--point", help="Only rows at these points; commas or repeat.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it, only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it, only list what would go.")] = False,
     catalog: CatalogOption = None,
 ) -> None:
     """Remove rows of codecs, data sets or points, and the bitstreams that only they have."""

@@ -91,7 +91,9 @@ def ablate(
     specification: Annotated[Path, typer.Argument(metavar="SPEC", help="Variants, like reports/ablations.toml.")],
     data: DataOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for the variants and the table.")] = Path("runs/ablations"),
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Measure on this, not on the SPEC's.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Data set to measure on, instead of the SPEC's.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only on the first so many images.")] = None,
     device: Device = "cpu",
 ) -> None:

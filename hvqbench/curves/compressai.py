@@ -50,7 +50,9 @@ def read(text: str, where: str, names: Mapping[str, str]) -> list[ForeignCurve]:
                 ForeignCurve(codec, dataset, metric, tuple(map(float, results["bpp"])), tuple(map(float, values)))
             )
         except (TypeError, ValueError):
-            raise HvqbenchError(f"{where}: {name} or bpp holds something that is no number; correct the file") from None
+            raise HvqbenchError(
+                f"{where}: {name} or bpp holds something that is not a number; correct the file"
+            ) from None
     return curves
 
 

@@ -48,7 +48,7 @@ def metric_of(name: str, known: Mapping[str, str], names: Mapping[str, str], whe
     except HvqbenchError:
         hint = f"say which metric it is, like --map {name}=lpips-alex (lpips-unknown if nobody knows)"
         raise HvqbenchError(
-            f"{where}: {chosen!r} is no metric of hvqbench: {hint}; docs/curves.md lists them"
+            f"{where}: {chosen!r} is not a metric of hvqbench: {hint}; docs/curves.md lists them"
         ) from None
 
 
@@ -163,7 +163,7 @@ def _read(path: Path, names: Mapping[str, str]) -> list[ForeignCurve]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise HvqbenchError(f"{path} is no text in UTF-8; import JSON or text files") from None
+        raise HvqbenchError(f"{path} is not a text in UTF-8; import JSON or text files") from None
     for format_ in (tensorflow, codec_compare, compressai):
         if format_.recognize(text):
             return format_.read(text, str(path), names)

@@ -121,7 +121,7 @@ def _parse(row: CsvRow) -> PublishedPoint:
 def parse_id(row: CsvRow, column: str) -> str:
     """A cell as an id."""
     if not _ID.fullmatch(row[column]):
-        raise HvqbenchError(f"{row.where}: {column} {row[column]!r} is no id: use letters, digits and . _ - + @")
+        raise HvqbenchError(f"{row.where}: {column} {row[column]!r} is not an id: use letters, digits and . _ - + @")
     return row[column]
 
 

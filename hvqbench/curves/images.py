@@ -141,7 +141,9 @@ def _parse(row: CsvRow, metrics: Sequence[str]) -> PublishedImage:
         raise HvqbenchError(f"{row.where}: no image: give its name in the data set")
     for side in ("width", "height"):
         if not row[side].isdecimal() or not int(row[side]):
-            raise HvqbenchError(f"{row.where}: {side} {row[side]!r} is no number of pixels: give that of the original")
+            raise HvqbenchError(
+                f"{row.where}: {side} {row[side]!r} is not a number of pixels: give that of the original"
+            )
     return PublishedImage(
         parse_id(row, "codec"),
         parse_id(row, "dataset"),

@@ -49,7 +49,7 @@ def read(text: str, where: str, names: Mapping[str, str]) -> list[ForeignCurve]:
             try:
                 bpp, value = (float(cell) for cell in line.split(","))
             except ValueError:
-                raise HvqbenchError(f"{where}: row {number}: {line!r} is no pair like 0.125, 27.3") from None
+                raise HvqbenchError(f"{where}: row {number}: {line!r} is not a pair like 0.125, 27.3") from None
             pairs.append((bpp, value))
     own = metric_of(metric[1], NAMES, names, where)
     return [ForeignCurve(title[1], title[2], own, tuple(bpp for bpp, _ in pairs), tuple(value for _, value in pairs))]

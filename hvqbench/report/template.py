@@ -38,7 +38,7 @@ def init_spec(
     from hvqbench.report.scope import ReportData, Scope
 
     if path.suffix != ".toml":
-        raise HvqbenchError(f"{path} is no name for a spec: let it end in .toml")
+        raise HvqbenchError(f"{path} is not a name for a spec: let it end in .toml")
     if path.exists():
         raise HvqbenchError(f"{path} exists: choose another name, or remove it")
     timing = None

@@ -135,7 +135,7 @@ def read_training(path: Path, overrides: Mapping[str, Any] | None = None) -> Any
         raise HvqbenchError(f"{path}: model = {model!r}: {closest(str(model), TRAININGS)}known are {known}")
     kind = load_object(TRAININGS.get(model, str(model)))
     if not (isinstance(kind, type) and issubclass(kind, IndexModelTraining)):
-        raise HvqbenchError(f"{path}: {model} is no subclass of {__name__}.IndexModelTraining; correct model")
+        raise HvqbenchError(f"{path}: {model} is not a subclass of {__name__}.IndexModelTraining; correct model")
     return read_settings(kind, values, str(path))
 
 
@@ -187,7 +187,9 @@ def _continue(settings: IndexModelTraining, network: nn.Module, path: Path) -> N
     """Give *network* the tensors of the weights at *path*."""
     start = settings.load(path)
     if wrong := settings.differs(start, network):
-        raise HvqbenchError(f"{path} is no start for this {settings.kind}: {wrong} differs; give both the same shape")
+        raise HvqbenchError(
+            f"{path} is not a start for this {settings.kind}: {wrong} differs; give both the same shape"
+        )
     network.load_state_dict(network.state_dict() | start.state_dict())
 
 

@@ -129,7 +129,7 @@ class _Trainer:
         self.settings, self.run, self.photos, self.device = settings, run, photos, device
         tokenizer = load_tokenizer(settings.tokenizer, base)
         if not isinstance(tokenizer, PainterTokenizer):
-            raise HvqbenchError(f"{settings.tokenizer} is no tokenizer around the painter; joint training needs one")
+            raise HvqbenchError(f"{settings.tokenizer} is not a tokenizer around the painter; joint training needs one")
         path = (base / settings.transformer).resolve()
         self.model, trained_for = Transformer.load(path)
         if trained_for != tokenizer.digest:
