@@ -9,7 +9,16 @@ import torch
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.vq.granular import doubled
-from hvqbench.vq.router import Costs, Tree, cheapest_tree, patch_entropy, shares_of, tree_by_ratio, tree_cost
+from hvqbench.vq.router import (
+    Costs,
+    Tree,
+    cheapest_depth,
+    cheapest_tree,
+    patch_entropy,
+    shares_of,
+    tree_by_ratio,
+    tree_cost,
+)
 
 
 def random_costs(size: tuple[int, int], seed: int, z: float = 3.0) -> Costs:
@@ -65,6 +74,19 @@ def test_a_z_that_one_split_cannot_pay_is_paid_by_several() -> None:
     only_one = Costs(quiet, costs.bits, costs.mask_bits, alone.z_bits)
     assert not cheapest_tree(only_one, 1.0)[0].any()
     assert int(cheapest_tree(Costs(quiet, costs.bits, costs.mask_bits, costs.z_bits), 1.0)[0].sum()) == 1
+
+
+def test_a_mask_that_hardly_splits_is_not_sent() -> None:
+    costs = random_costs((2, 2), 0, z=0.0)
+    costs.distortion[1].fill_(1.0)
+    costs.distortion[2].fill_(1.0)
+    costs.distortion[2][0, 0] = 1.0 - 7.0  # one cell of the second mask gains more than its own bits
+    for part in (*costs.bits, *costs.mask_bits):
+        part.fill_(1.0)
+    assert int(cheapest_tree(costs, 1.0)[1].sum()) == 1
+    assert int(cheapest_depth(costs, 1.0)[1].sum()) == 0  # but not those of all others
+    costs.distortion[2][0, 0] = -99.0
+    assert int(cheapest_depth(costs, 1.0)[1].sum()) == 1
 
 
 def test_a_mask_has_nothing_below_a_whole_cell() -> None:

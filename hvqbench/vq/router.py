@@ -75,6 +75,18 @@ def cheapest_tree(costs: Costs, weight: float) -> Tree:
     return existing(wanted)
 
 
+def cheapest_depth(costs: Costs, weight: float) -> Tree:
+    """The cheapest tree of any depth: of a level that is split nowhere no mask is sent at all."""
+    trees: list[tuple[float, Tree]] = []
+    for levels in range(1, len(costs.bits) + 1):
+        masks = costs.mask_bits[: levels - 1]
+        part = Costs(costs.distortion[:levels], costs.bits[:levels], masks, costs.z_bits[:levels])
+        tree = cheapest_tree(part, weight)
+        none = [torch.zeros(bits.shape, dtype=torch.bool) for bits in costs.bits[levels - 1 : -1]]
+        trees.append((tree_cost(part, tree, weight), [*tree, *none]))
+    return min(trees, key=lambda found: found[0])[1]
+
+
 def tree_cost(costs: Costs, tree: Tree, weight: float) -> float:
     """Distortion + *weight* * bits of a tree."""
     exists = torch.ones(costs.bits[0].shape, dtype=torch.bool)

@@ -30,7 +30,7 @@ from hvqbench.vq.measuring import Coding, measured
 from hvqbench.vq.models.base import IndexModel
 from hvqbench.vq.models.granular import pooled
 from hvqbench.vq.models.granular_coding import GranularModel, flag_of
-from hvqbench.vq.router import Costs, Tree, cheapest_tree, patch_entropy, shares_of, tree_by_ratio
+from hvqbench.vq.router import Costs, Tree, cheapest_depth, patch_entropy, shares_of, tree_by_ratio
 from hvqbench.vq.steering import Steering
 from hvqbench.vq.walk import given
 
@@ -113,7 +113,7 @@ class Routing:
         if levels == 1:
             return []
         if shares is None:
-            tree = cheapest_tree(costs, weight)
+            tree = cheapest_depth(costs, weight)
             if self.router == "rd":
                 return tree
             shares = tuple(shares_of(tree))
