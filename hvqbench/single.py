@@ -30,6 +30,9 @@ def compress_file(
     weight: float | None = None,
     bpp: float | None = None,
     quality: str | None = None,
+    granularity: str | None = None,
+    roi: Path | None = None,
+    roi_weight: float = 4.0,
 ) -> str:
     """Compress the image *source* to the bitstream *target*, which appears whole or not at all.
 
@@ -44,6 +47,10 @@ def compress_file(
         many, its largest stream is written, and the line says so.
     quality
         Metric and value like ``lpips-alex=0.2``: the smallest stream at least that good is searched.
+    granularity
+        Of a codec with granularities, their shares of the image: ``coarse=0.3,medium=0.5,fine=0.2``.
+    roi, roi_weight
+        Of such a codec, a picture of the image's size, white where distortion counts *roi_weight* times.
 
     Returns
     -------
@@ -60,6 +67,8 @@ def compress_file(
             f"codec {spec.id} has no L, its point is {spec.point_name}: use --point instead of --lambda"
         )
     ready = _prepared(codec, device)
+    if granularity is not None or roi is not None:
+        _steer(ready, granularity, roi, roi_weight)
     image = read_image(source)
     height, width = image.shape[:2]
     value = search = ""
@@ -108,6 +117,16 @@ def decompress_file(source: Path, target: Path, codec: str, device: str = "cpu",
         _write(target, whole.read_bytes())
     height, width = image.shape[:2]
     return f"{target}: {width}x{height} pixels from {len(data)} bytes ({codec})"
+
+
+def _steer(codec: Codec, granularity: str | None, roi: Path | None, roi_weight: float) -> None:
+    """Ask for shares of granularities, or for a region of interest."""
+    if not getattr(codec, "has_granularities", False):
+        raise HvqbenchError(f"codec {codec.id} has no granularities: leave out --granularity and --roi")
+    from hvqbench.vq.steering import Steering, read_region, read_shares
+
+    shares = None if granularity is None else read_shares(granularity)
+    codec.steering = Steering(shares, None if roi is None else read_region(roi, roi_weight))  # type: ignore[attr-defined]
 
 
 def _target(point: float | None, weight: float | None, bpp: float | None, quality: str | None) -> Target | None:

@@ -34,9 +34,9 @@ HERE = Path(__file__).parent
 
 
 def is_trained(name: str) -> bool:
-    """Whether its weights are there; transformers may still be without."""
+    """Whether its weights are there; transformers and granularities may still be without."""
     weights = load_spec(name).folder / str(load_spec(name).options.get("weights", ""))
-    return load_spec(name).options["index_model"] != "transformer" or weights.is_file()
+    return load_spec(name).options["index_model"] not in ("transformer", "granular") or weights.is_file()
 
 
 RECORD = HERE / "streams/record.json"

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hvqbench.vq.base import BaseTokenizer, Features
-    from hvqbench.vq.choose import Choice
+    from hvqbench.vq.choose import Choice, Source
     from hvqbench.vq.container import Container
     from hvqbench.vq.layout import Layout
     from hvqbench.vq.models.base import IndexModel
+    from hvqbench.vq.routing import Routing
+    from hvqbench.vq.steering import Steering
 
 OWN_MODE, FIXED_MODE, STATIC_MODE = 0, 1, 2
 """Index modes in the container: the codec's own index model, or another where that is shorter."""
@@ -48,6 +50,8 @@ class VQCodec(Codec):
     device = "cpu"
     max_pixels: int | None = None
     """A stream that claims a larger image is not decoded; by default the container's own limit holds alone."""
+    steering: Steering | None = None
+    """What is asked beside L of a codec with granularities (the option ``router``); set it before encoding."""
     _tokenizer: BaseTokenizer | None = None
     _models: dict[int, IndexModel]
     """By mode, the codec's own first."""
@@ -62,6 +66,11 @@ class VQCodec(Codec):
     def point_range(self) -> tuple[float, float]:
         """L is a weight."""
         return (0.0, math.inf) if self.options.point == "weight" else super().point_range
+
+    @property
+    def has_granularities(self) -> bool:
+        """Whether :attr:`steering` means anything to it."""
+        return bool(self.options.router)
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -91,6 +100,10 @@ class VQCodec(Codec):
         if reason := self.unavailable():
             raise HvqbenchError(f"{self.id}: {reason}")
         tokenizer = load_tokenizer(self.options.tokenizer, self.spec.folder)
+        if self.options.router:
+            from hvqbench.vq.granular import GranularTokenizer
+
+            tokenizer = GranularTokenizer(tokenizer)
         self._models = self._index_models(tokenizer)
         self._tokenizer = tokenizer.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
@@ -117,12 +130,13 @@ class VQCodec(Codec):
                 nearest = [symbols[0].cpu() for symbols in tokenizer.quantize(source.features)[:most]]
                 embeddings = [part.cpu() for part in source.embed(nearest)]
             sides = {mode: model.side(embeddings) for mode, model in self._models.items()}
+            routing = self._routing(image, source, nearest) if self.options.router else None
 
         passes, own = self.options.passes, self._models[OWN_MODE]
         total = own.slices(source.layout.first(most))
 
         @torch.inference_mode()
-        def encode(levels: range, fixed: int | None, point: float) -> Bitstream:
+        def encode(levels: Sequence[int], fixed: int | None, point: float, routes: int | None = None) -> Bitstream:
             slices = fixed or self.options.slices(point)
             if self.options.point == "slices":
                 if not (float(point).is_integer() and 1 <= point <= total):
@@ -142,7 +156,12 @@ class VQCodec(Codec):
                 return self._bitstream(image, OWN_MODE, choice)
             choices = {}
             for mode, model in self._models.items():
-                if point:
+                if routing and (point or routing.steering.shares):
+                    first = choices.get(OWN_MODE)
+                    choices[mode] = (
+                        routing.coded_by(model, first, point) if first else routing.choose(point, levels[-1], routes)
+                    )
+                elif point:
                     choices[mode] = refined(model, source, sides[mode], point, levels, None, passes)
                 else:
                     layout, maps = source.layout.first(levels[-1]), nearest[: levels[-1]]
@@ -151,12 +170,15 @@ class VQCodec(Codec):
             mode = min(choices, key=lambda mode: (choices[mode].cost, len(choices[mode].coded.payload)))
             return self._bitstream(image, mode, choices[mode])
 
-        variants: dict[str, tuple[range, int | None]] = {}
+        prefixes = [count for count in tokenizer.prefixes if count <= most]
+        variants: dict[str, tuple[Sequence[int], int | None]] = {}
         if most > 1 and self.options.point == "weight":
-            variants |= {f"{n} of {most} stages": (range(n, n + 1), total) for n in range(1, most + 1)}
+            variants |= {f"{n} of {most} stages": ([n], total) for n in prefixes}
         variants |= {f"{n} of {total} slices": (range(most, most + 1), n) for _, n in self.options.ladder}
-        own_choice = partial(encode, range(1, most + 1), None)
-        return ImageEncoder(own_choice, {name: partial(encode, *sent) for name, sent in variants.items()})
+        named = {name: partial(encode, *sent) for name, sent in variants.items()}
+        if routing:  # a second pass may jump from a tree to quite another
+            named |= {"one pass": partial(encode, prefixes, None, routes=1)}
+        return ImageEncoder(partial(encode, prefixes, None), named)
 
     def decode(
         self, data: bytes, stages: int | None = None, complete: Literal["likeliest"] | int | None = None
@@ -260,6 +282,23 @@ class VQCodec(Codec):
             if frequencies:
                 models[STATIC_MODE] = Static.load(frequencies, tokenizer)
         return models
+
+    def _routing(self, image: Image, source: Source, nearest: list[Tensor]) -> Routing:
+        from hvqbench.vq.routing import Routing
+
+        pixels, router = self._tensor(padded(image, self.tokenizer.factor)), self.options.router
+        assert router
+        return Routing(
+            self.index_model,
+            source,
+            nearest,
+            pixels,
+            image.shape[:2],
+            router=router,
+            measure=self.options.distortion,
+            steering=self.steering,
+            tile=self.options.tile,
+        )
 
     def _layout(self, height: int, width: int) -> Layout:
         from hvqbench.vq.layout import Layout

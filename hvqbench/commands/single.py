@@ -29,6 +29,13 @@ def compress(
     quality: Annotated[
         str | None, typer.Option("--quality", help="Like lpips-alex=0.2; finds the smallest stream that good.")
     ] = None,
+    granularity: Annotated[
+        str | None, typer.Option("--granularity", help="Shares of a quadtree: coarse=0.3,medium=0.5,fine=0.2.")
+    ] = None,
+    roi: Annotated[
+        Path | None, typer.Option("--roi", help="A picture of the same size, white where quality matters more.")
+    ] = None,
+    roi_weight: Annotated[float, typer.Option("--roi-weight", help="How many times more.", min=1)] = 4.0,
     device: Device = "cpu",
     catalog: CatalogOption = None,
 ) -> None:
@@ -36,7 +43,9 @@ def compress(
     use_catalog(catalog)
     from hvqbench.single import compress_file
 
-    typer.echo(compress_file(source, target, codec, point, device, weight=weight, bpp=bpp, quality=quality))
+    rate = {"weight": weight, "bpp": bpp, "quality": quality}
+    steering = {"granularity": granularity, "roi": roi, "roi_weight": roi_weight}
+    typer.echo(compress_file(source, target, codec, point, device, **rate, **steering))  # type: ignore[arg-type]
 
 
 @app.command()

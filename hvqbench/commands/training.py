@@ -74,6 +74,22 @@ def train_joint(
     _print(*training.train_joint(config, data, _run_folder(config, out), device, **values))
 
 
+@train_app.command("granular")
+def train_granular(
+    config: ConfigOption,
+    data: DataOption,
+    out: OutOption = None,
+    steps: StepsOption = None,
+    override: SetOption = None,
+    device: Device = "cpu",
+) -> None:
+    """Train the hyperpriors and masks of granularities. Run it again to resume."""
+    from hvqbench import training
+
+    values = _overrides(override) | given(steps=steps)
+    _print(training.train_granular(config, data, _run_folder(config, out), device, **values))
+
+
 @train_app.command("bind")
 def bind(
     files: Annotated[list[Path], typer.Argument(help="Hyperpriors and frequencies, rewritten in place.")],

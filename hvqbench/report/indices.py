@@ -12,6 +12,7 @@ from hvqbench.catalog import load_codec, select_codecs
 from hvqbench.errors import HvqbenchError, UnavailableError
 from hvqbench.files import atomic_write, file_name, image_file_name
 from hvqbench.grid import to_markdown
+from hvqbench.report.quadtree import has_quadtree, quadtree_figure
 from hvqbench.report.sheet import SCALE, lightest
 from hvqbench.report.style import COLOURS, WIDTH, save_figure, style
 from hvqbench.shown import csv_of
@@ -96,7 +97,8 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
     """Write tables, usage figures and, per codec and image, maps of the bits and of metrics into the folder *out*.
 
     ``indices.md``; ``usage.csv``, ``codes.csv`` and ``images.csv``; ``usage-<codec>.png`` and ``.pdf``;
-    ``<codec>/<image>.png``. *images* are those that were inspected. Returns the paths.
+    ``<codec>/<image>.png``, and ``<image>-quadtree.png`` of a codec with granularities. *images* are those that were
+    inspected. Returns the paths.
     """
     out.mkdir(parents=True, exist_ok=True)
     tables: dict[str, pd.DataFrame] = {
@@ -117,6 +119,9 @@ def write_inspection(inspections: Sequence[Inspection], images: Sequence[ImageFi
         for file, bits, own in zip(images, inspection.maps, seen, strict=True):
             figure = bits_figure(file.read(), bits, inspection, own, scale)
             written += save_figure(figure, out / codec / image_file_name(file.name), ["png"])
+            if has_quadtree(inspection):
+                tree = quadtree_figure(file.read(), bits, inspection)
+                written += save_figure(tree, out / codec / f"{image_file_name(file.name)}-quadtree", ["png"])
     drawn = [f"![Use of the codebook]({path.name})" for path in figures if path.suffix == ".png"]
     text = "\n\n".join(["# VQ indices", inspection_text(inspections).rstrip(), *drawn]) + "\n"
     atomic_write(written[0], text.encode())

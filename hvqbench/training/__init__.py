@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hvqbench.training.ablation import ablate
     from hvqbench.training.binding import bind_index_models
+    from hvqbench.training.granular import train_granular
     from hvqbench.training.index_model import train_index_model
     from hvqbench.training.joint import train_joint
     from hvqbench.training.tokenizer import train_tokenizer
 
-__all__ = ["ablate", "bind_index_models", "train_index_model", "train_joint", "train_tokenizer"]
+__all__ = ["ablate", "bind_index_models", "train_granular", "train_index_model", "train_joint", "train_tokenizer"]
 
 _MODULES = {
     "ablate": "ablation",
     "bind_index_models": "binding",
+    "train_granular": "granular",
     "train_index_model": "index_model",
     "train_joint": "joint",
     "train_tokenizer": "tokenizer",

@@ -47,6 +47,11 @@ class BaseTokenizer(nn.Module, ABC):
     """How the names of those tensors begin on which no index depends: they may learn on under finished index models."""
 
     @property
+    def prefixes(self) -> Sequence[int]:
+        """How many of the first grids may be sent, ascending, all of them last."""
+        return range(1, len(self.grids) + 1)
+
+    @property
     def reach(self) -> int | None:
         """How many positions of the coarsest grid around its own anything depends on; None for all of them."""
         return None
@@ -55,10 +60,11 @@ class BaseTokenizer(nn.Module, ABC):
     def encode(self, image: Tensor) -> Features:
         """Image B×3×H×W in [-1, 1] to what :meth:`target` takes, before quantization."""
 
-    def target(self, features: Features, embeddings: Sequence[Tensor]) -> Tensor:
+    def target(self, features: Features, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
         """What grid number ``len(embeddings)`` quantizes (B×D×h×w), given the entries of the grids before it.
 
-        Of a latent what those have left, as a residual quantizer has it; a pyramid has a network here.
+        Of a latent what those have left, as a residual quantizer has it; a pyramid has a network here. *present* is as
+        in :meth:`paint`.
         """
         left: Tensor = features.float()
         for entries in embeddings:

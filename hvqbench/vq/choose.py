@@ -20,7 +20,7 @@ too, and counts as distortion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +82,7 @@ def cheapest(
     source: Source,
     known: Mapping[str, Tensor],
     weight: float,
-    levels: range,
+    levels: Sequence[int],
     prefix: Prefix | None = None,
     ahead: Mapping[str, Tensor] | None = None,
 ) -> Choice:
@@ -102,7 +102,7 @@ def cheapest(
         What entries cost later on, as :meth:`~hvqbench.vq.models.base.IndexModel.ahead` gives it.
     """
     layout, slices = source.layout.first(levels[-1]), prefix.slices if prefix else None
-    choose = _Cheapest(source, known, weight, ahead or {})
+    choose = Cheapest(source, known, weight, ahead or {})
     name = completed(choose, model.sent(layout, slices), choose.noting(completion(prefix.seed))) if prefix else choose
     choices = []
     for level, coded in enumerate(model.encode(layout, name, slices), 1):
@@ -117,7 +117,7 @@ def refined(
     source: Source,
     side: Mapping[str, Tensor],
     weight: float,
-    levels: range,
+    levels: Sequence[int],
     prefix: Prefix | None = None,
     passes: int = 0,
 ) -> Choice:
@@ -147,11 +147,17 @@ def refined(
     return best
 
 
-class _Cheapest:
-    """Names the symbols of a walk, each the cheapest of its step."""
+class Cheapest:
+    """Names the symbols of a walk, each the cheapest of its step; *weight* is L, or L at each position by grid name."""
 
-    def __init__(self, source: Source, known: Mapping[str, Tensor], weight: float, ahead: Mapping[str, Tensor]) -> None:
-        self.source, self.known, self.weight, self.ahead = source, known, weight, ahead
+    def __init__(
+        self,
+        source: Source,
+        known: Mapping[str, Tensor],
+        weight: float | Mapping[str, Tensor],
+        ahead: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.source, self.known, self.weight, self.ahead = source, known, weight, ahead or {}
         self.codebooks = [codebook.cpu() for codebook in source.tokenizer.codebooks]
         self.sent: dict[str, Tensor] = {}
         self.target = torch.empty(0)
@@ -174,8 +180,13 @@ class _Cheapest:
                     # |t - e|² + L·g·e is |t - L·g/2 - e|², but for a term that all entries share.
                     rows = rows - (self.weight / 2) * self.ahead[step.grid.name][:, step.positions].T
                 size = max(1, BLOCK // len(codebook))
-                parts = zip(rows.split(size), step.bits().expand(len(rows), -1).split(size), strict=True)
-                prices = (squared_distances(part, codebook).add_(bits, alpha=self.weight) for part, bits in parts)
+                bits, weight = step.bits(), 1.0
+                if isinstance(self.weight, Mapping):
+                    bits = bits * self.weight[step.grid.name][step.positions, None]
+                else:
+                    weight = self.weight
+                parts = zip(rows.split(size), bits.expand(len(rows), -1).split(size), strict=True)
+                prices = (squared_distances(part, codebook).add_(own, alpha=weight) for part, own in parts)
                 symbols = torch.cat([price.argmin(1) for price in prices])
             self.sent[step.grid.name][step.positions] = symbols
         return symbols

@@ -29,6 +29,11 @@ class VQOptions:
         size. By default they see an image of ordinary size all at once (:mod:`hvqbench.vq.tiling`).
     search
         Steps of gradient descent by which the encoder improves an image's latent (:mod:`hvqbench.vq.search`).
+    router
+        Makes a pyramid tokenizer one of granularities (:mod:`hvqbench.vq.granular`), and says who splits: ``rd`` or
+        ``entropy`` (:mod:`hvqbench.vq.routing`).
+    distortion
+        By which ``rd`` does: ``latent``, ``jacobian``, ``painted`` or ``perceptual`` (:mod:`hvqbench.vq.judging`).
     precision
         Of the networks whose output does not set probabilities.
     point
@@ -49,6 +54,8 @@ class VQOptions:
     stages: int | None = None
     tile: int | None = None
     search: int = 0
+    router: Literal["", "rd", "entropy"] = ""
+    distortion: Literal["latent", "jacobian", "painted", "perceptual"] = "latent"
     precision: Literal["float32", "bfloat16"] = "float32"
     point: Literal["weight", "slices"] = "weight"
     ladder: tuple[tuple[float, int], ...] = ()

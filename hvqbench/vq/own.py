@@ -67,7 +67,7 @@ class OwnTokenizer(BaseTokenizer):
             return found * self.scale
         return found[:, None] if self.single else found
 
-    def target(self, features: Features, embeddings: Sequence[Tensor]) -> Tensor:
+    def target(self, features: Features, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
         if self.continuous:
             return super().target(features, embeddings)
         level = len(embeddings)
@@ -89,8 +89,11 @@ class OwnTokenizer(BaseTokenizer):
         return painted.clamp(-1, 1)
 
     @classmethod
-    def load(cls, name: str, base: Path) -> OwnTokenizer:
-        """The class that *name* says (:func:`hvqbench.vq.loading.is_own`), a file's relative to *base*."""
+    def load(cls, name: str, base: Path) -> BaseTokenizer:
+        """The class that *name* says (:func:`hvqbench.vq.loading.is_own`), a file's relative to *base*.
+
+        One that is a :class:`~hvqbench.vq.base.BaseTokenizer` itself, as with grids of several factors, stays as it is.
+        """
         place, _, attribute = name.rpartition(":")
         if place.endswith(".py"):
             found = getattr(import_file(base / place), attribute, None)
@@ -103,7 +106,7 @@ class OwnTokenizer(BaseTokenizer):
         model = found()
         if isinstance(model, nn.Module):
             model.eval().requires_grad_(False)
-        return cls(model, name).eval()
+        return model if isinstance(model, BaseTokenizer) else cls(model, name).eval()
 
 
 def _digest(tokenizer: OwnTokenizer) -> str:

@@ -38,6 +38,7 @@ class PainterTokenizer(BaseTokenizer):
         # What the coarser levels leave is seen by the targets of the finer ones.
         finest = config.levels[-1][0]
         self.painting = (f"bottleneck.merge.{finest}.", f"bottleneck.leave.{finest}.", "decoder.")
+        self._last: tuple[Tensor, dict[int, Tensor]] | None = None
 
     @property
     def reach(self) -> int:
@@ -48,12 +49,20 @@ class PainterTokenizer(BaseTokenizer):
         """Image B×3×H×W in [-1, 1] to the painter's latent B×32×H/8×W/8."""
         return self.encoder(image)
 
-    def target(self, features: Tensor, embeddings: Sequence[Tensor]) -> Tensor:
+    def target(self, features: Tensor, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
         """What the next grid quantizes, given the painter's latent and the entries of the grids before it."""
-        walk = Descent(self.bottleneck, features)
-        for sent in embeddings:
-            walk.send(sent)
+        walk = Descent(self.bottleneck, features, below=self._below(features))
+        for number, sent in enumerate(embeddings):
+            walk.send(sent, present[number] if number < len(present) else None)
         return walk.target()
+
+    def _below(self, latent: Tensor) -> dict[int, Tensor] | None:
+        """Each level's features of *latent*, kept for the next grid and the next try; None where something learns."""
+        if torch.is_grad_enabled():
+            return None
+        if self._last is None or self._last[0] is not latent:
+            self._last = latent, self.bottleneck.features(latent.float())
+        return self._last[1]
 
     def quantize(self, features: Tensor) -> list[Tensor]:
         """The nearest codewords, grid after grid, in one way down: maps B×h×w (int64)."""
@@ -100,12 +109,18 @@ class Descent:
 
     At each grid :meth:`target` says what it should quantise, where there is a *latent* to code, and :meth:`send` takes
     what was chosen; :meth:`finish` gives the painter's latent, the grids that were not sent absent. Without a latent,
-    *like* (B×D×h×w of the coarsest grid) gives batch, size and type.
+    *like* (B×D×h×w of the coarsest grid) gives batch, size and type. *below* are the latent's features, if known.
     """
 
-    def __init__(self, bottleneck: Bottleneck, latent: Tensor | None, like: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        bottleneck: Bottleneck,
+        latent: Tensor | None,
+        like: Tensor | None = None,
+        below: dict[int, Tensor] | None = None,
+    ) -> None:
         self.bottleneck, config = bottleneck, bottleneck.config
-        self.features = None if latent is None else bottleneck.features(latent.float())
+        self.features = bottleneck.features(latent.float()) if latent is not None and below is None else below
         coarsest = config.grids[0]
         if latent is not None:
             batch, shrink = len(latent), coarsest // FACTOR

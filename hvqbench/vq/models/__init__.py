@@ -7,6 +7,7 @@ name             probability of an index                          coder
 ``huffman``      training-set frequency                           Huffman (constriction)
 ``static``       training-set frequency                           range coder (constriction)
 ``hyperprior``   Gaussian at the anchors, given z (HyperVQ)       range coder (constriction)
+``granular``     hyperpriors of a quadtree, and its masks         range coder (constriction)
 ``transformer``  given the slices before (RDVQ)                   range coder (constriction)
 ===============  ===============================================  ==========================
 
@@ -28,6 +29,7 @@ INDEX_MODELS: Mapping[str, str] = {
     "huffman": "hvqbench.vq.models.static:Huffman",
     "static": "hvqbench.vq.models.static:Static",
     "hyperprior": "hvqbench.vq.models.hyperprior_coding:HyperpriorModel",
+    "granular": "hvqbench.vq.models.granular_coding:GranularModel",
     "transformer": "hvqbench.vq.models.transformer_coding:TransformerModel",
 }
 

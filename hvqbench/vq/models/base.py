@@ -84,7 +84,8 @@ class IndexModel(ABC):
         or AssertionError (constriction's) for a payload that cannot be one.
         """
         name = completed(coders.decoder(self.coder, payload), self.sent(layout, slices), complete)
-        return collect(drive(self.walk(layout), name))
+        nothing = {grid.name: grid.empty() for grid in layout.grids}  # of a grid that is absent everywhere
+        return nothing | collect(drive(self.walk(layout), name))
 
     def decode(self, layout: Layout, payload: bytes) -> list[Tensor]:
         """The maps (h×w, int64) of the grids of *layout*, which *payload* holds at least."""

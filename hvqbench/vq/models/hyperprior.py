@@ -177,6 +177,7 @@ class Hyperprior(nn.Module):
         temperature: float = 0.1,
         kept: Tensor | None = None,
         given: Tensor | None = None,
+        z_sent: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Bits of the indices (S×N, stage by stage) and of z (in all).
 
@@ -200,15 +201,18 @@ class Hyperprior(nn.Module):
             bits of one position dear, and a sample of them from many images teaches more than all of them from few.
         given
             What is known before (B×C×h×w), of ``config.given`` channels.
+        z_sent
+            1 where z is sent (B×1×⌈h/4⌉×⌈w/4⌉), and 0 where it counts as 0 and costs nothing; None for everywhere.
         """
         codebooks = codebooks.detach()
         only: Tensor | slice = slice(None) if kept is None else kept
         stages = [entries(*stage) for stage in zip(indices.unbind(1), codebooks, strict=False)]
         embedding = torch.stack(stages).sum(0)
         latent = embedding if latent is None else latent
-        z = self.analyse(latent + (embedding - latent).detach())
+        sent_at = 1.0 if z_sent is None else z_sent
+        z = self.analyse(latent + (embedding - latent).detach()) * sent_at
         rounded = z + (z.round() - z).detach()
-        z_bits = self.z_bits(z + torch.rand_like(z) - 0.5 if self.training else rounded).sum()
+        z_bits = (self.z_bits(z + torch.rand_like(z) - 0.5 if self.training else rounded) * sent_at).sum()
         features, base = self.synthesise(rounded, (latent.shape[-2], latent.shape[-1]))
         bits, decoded = [], torch.zeros_like(latent)
         for stage, sent in enumerate(stages):

@@ -66,7 +66,6 @@ class ExactHyperprior:
         self.contexts = []
         if config.context or config.given:
             self.contexts = [_exact(cast(Context, context), max(own, largest)) for context in model.context]
-        self.largest = max(own, largest)
         self.z_weights = frequencies.double()
         self.block = max(1, BLOCK // config.codewords)
         self.largest = max(own, largest)
@@ -85,16 +84,31 @@ class ExactHyperprior:
         features, parameters = (out[:, :height, :width].flatten(1) for out in (x, self.head(x)))
         return features, parameters
 
-    def walk(self, grids: Sequence[Grid], given: Tensor | None = None) -> Generator[Step, Tensor, Tensor]:
+    def walk(
+        self,
+        grids: Sequence[Grid],
+        given: Tensor | None = None,
+        present: Tensor | None = None,
+        z_sent: Tensor | None = None,
+    ) -> Generator[Step, Tensor, Tensor]:
         """z, then *grids*; returns the embedding that was sent (D×h·w, on the anchors' grid).
 
-        *given* is what is known before (C×h·w, on the anchors' grid), if the model's configuration says so.
+        Parameters
+        ----------
+        given
+            What is known before (C×h·w, on the anchors' grid), if the model's configuration says so.
+        present
+            Where *grids* have positions (bool h·w); None for everywhere.
+        z_sent
+            Where z has (bool ⌈h/4⌉×⌈w/4⌉); it is 0 elsewhere. None for everywhere.
         """
         size = grids[0].size
-        z = yield from self._z(grids[0])
+        z = yield from self._z(grids[0], z_sent)
         with span("h-synthesis"):
             features, base = self.parameters(z, size)
         passes, dim, config = self._passes(size), self.dim, self.model.config
+        if present is not None:
+            passes = [kept for positions in passes if len(kept := positions[present[positions]])]
         # Embedding known at each position, from all stages so far, below it this stage's mask, and what is given.
         known = torch.zeros(dim + 1 + config.given, size[0] * size[1], dtype=torch.float64)
         if given is not None:
@@ -118,15 +132,17 @@ class ExactHyperprior:
                 known[dim, positions] = 2**ANCHOR_BITS
         return known[:dim]
 
-    def _z(self, first: Grid) -> Generator[Step, Tensor, Tensor]:
+    def _z(self, first: Grid, sent: Tensor | None) -> Generator[Step, Tensor, Tensor]:
         """z (C×⌈h/4⌉×⌈w/4⌉), channel by channel."""
         height, width = (-(-side // 4) for side in first.size)
         count, channels = height * width, len(self.z_weights)
         grid = Grid(self.name, channels * height, width, 2 * Z_LIMIT + 1, first.level, "z", side=True)
-        rows = []
+        z = torch.full((channels, count), Z_LIMIT)
+        positions = torch.arange(count) if sent is None else sent.flatten().nonzero()[:, 0]
         for channel, weights in enumerate(self.z_weights):
-            rows.append((yield Step(grid, torch.arange(channel * count, (channel + 1) * count), weights[None])))
-        return torch.stack(rows).view(channels, height, width) - Z_LIMIT
+            if len(positions):
+                z[channel, positions] = yield Step(grid, channel * count + positions, weights[None])
+        return z.view(channels, height, width) - Z_LIMIT
 
     def _passes(self, size: tuple[int, int]) -> list[Tensor]:
         """The positions (int64) of each pass; a map of one position has no second."""
