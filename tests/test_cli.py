@@ -254,7 +254,10 @@ def test_compress_and_decompress(capsys: pytest.CaptureFixture[str], tmp_path: P
         (["compress", "{empty}/no.png", "{empty}/out", "--codec", "jpeg"], "no.png"),
         (["compress", "{picture}", "{picture}", "--codec", "jpeg"], "is both input and output"),
         (["compress", "{picture}", "{empty}/a/b", "--codec", "jpeg"], "its folder does not exist"),
-        (["compress", "{picture}", "{empty}/out", "--codec", "jpeg", "--point", "5000"], "not an integer from 0 to 100"),
+        (
+            ["compress", "{picture}", "{empty}/out", "--codec", "jpeg", "--point", "5000"],
+            "not an integer from 0 to 100",
+        ),
         (["decompress", "{picture}", "{empty}/out.png", "--codec", "jpeg"], "no whole JPEG file"),
         (["decompress", "{picture}", "{empty}/out.bmp", "--codec", "jpeg"], "give it the suffix .png"),
         (["decompress", "{empty}/no", "{empty}/out.png", "--codec", "jpeg"], "No such file"),
