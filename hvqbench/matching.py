@@ -17,17 +17,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hvqbench.bench.pictures import Pictures
 from hvqbench.bench.plan import Entry, check_device, find_codec
-from hvqbench.bench.process import Process, threads_per_process
 from hvqbench.bench.progress import progress as show_progress
-from hvqbench.bench.task import Decoded
 from hvqbench.bench.worker import describe
 from hvqbench.catalog import select_codecs
-from hvqbench.codec import Bitstream, Codec, Image
+from hvqbench.codec import Image
 from hvqbench.errors import HvqbenchError
 from hvqbench.files import atomic_write, image_file_name
 from hvqbench.image import write_image
-from hvqbench.rate_control import Target, Trial, find_point
+from hvqbench.rate_control import Target, Trial
 from hvqbench.shown import csv_cell
 
 if TYPE_CHECKING:
@@ -126,35 +125,29 @@ def _matches(
     entries: Sequence[Entry], images: Sequence[ImageFile], target: Target, out: Path, device: str
 ) -> Iterator[Match]:
     wanted = f"{target.quantity}={target.value:g}"
-    decoder = Process("decoder", threads_per_process(1))
-    try:
+    with Pictures(device) as pictures:
         for entry in entries:
             if (reason := entry.unavailable()) or entry.codec is None:
                 yield Match(entry.spec.id, "", wanted, "unavailable", reason or entry.broken)
                 continue
             for file in images:
                 try:
-                    entry.codec.prepare(device)
-                    yield _match_one(entry, entry.codec, file, target, out, decoder, device)
+                    yield _match_one(entry, file, target, out, pictures)
                 except OSError:  # the disk's
                     raise
                 except Exception as error:  # an adapter's own, of any kind
                     yield Match(entry.spec.id, file.name, wanted, "failed", describe(error))
-    finally:
-        decoder.close()
 
 
-def _match_one(
-    entry: Entry, codec: Codec, file: ImageFile, target: Target, out: Path, decoder: Process, device: str
-) -> Match:
-    image = file.read()
-    found = find_point(codec, image, target)
-    data = found.trial.stream.data
-    decoded = decode_elsewhere(entry, codec, found.trial.stream, decoder, device)
+def _match_one(entry: Entry, file: ImageFile, target: Target, out: Path, pictures: Pictures) -> Match:
+    image, codec = file.read(), entry.spec
+    made = pictures.make(entry, image, target)
+    found, data = made.found, made.stream.data
+    assert found is not None
     folder = out / image_file_name(file.name)
     folder.mkdir(exist_ok=True)
     write_image(folder / "original.png", image)
-    write_image(folder / f"{codec.id}.png", decoded.image)
+    write_image(folder / f"{codec.id}.png", made.decoded.image)
     atomic_write(folder / f"{codec.id}.bin", data)
     return Match(
         codec=codec.id,
@@ -162,33 +155,17 @@ def _match_one(
         target=f"{target.quantity}={target.value:g}",
         status="ok" if found.reached else "missed",
         reason="" if found.reached else _miss(found.trial, target),
-        point_name=codec.spec.point_name,
-        point=found.trial.point,
+        point_name=codec.point_name,
+        point=made.point,
         encoder=found.encoder,
         bytes=len(data),
         bpp=found.trial.bpp,
         value=found.trial.value,
-        psnr=_psnr(image, decoded.image),
+        psnr=_psnr(image, made.decoded.image),
         encodes=found.encodes,
         stream=(folder / f"{codec.id}.bin").relative_to(out).as_posix(),
         picture=(folder / f"{codec.id}.png").relative_to(out).as_posix(),
     )
-
-
-def decode_elsewhere(entry: Entry, codec: Codec, stream: Bitstream, decoder: Process, device: str) -> Decoded:
-    """What the process *decoder* makes of the bytes of *stream*, which *codec* has made here.
-
-    Raises
-    ------
-    HvqbenchError
-        It is not what the encoder meant, and the codec does not declare itself stochastic.
-    """
-    digest = stream.digest or codec.digest(stream.data, codec.decode(stream.data))
-    decoded: Decoded = decoder.call(entry.source, device, stream.data)
-    if decoded.digest != digest and not codec.spec.protocol.stochastic:
-        remedy = f"`hvqbench doctor {entry.source}` looks into it"
-        raise HvqbenchError(f"{codec.id}: another process decodes the stream to something else; {remedy}")
-    return decoded
 
 
 def _miss(trial: Trial, target: Target) -> str:

@@ -11,22 +11,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hvqbench.bench.pictures import Pictures
 from hvqbench.bench.plan import Entry, check_device, find_codec
-from hvqbench.bench.process import Process, threads_per_process
 from hvqbench.bench.reading import read_results
 from hvqbench.bench.store import Store
-from hvqbench.bench.task import Decoded
 from hvqbench.catalog import select_codecs
 from hvqbench.codec import image_digest
 from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.grid import NONE
-from hvqbench.matching import decode_elsewhere
-from hvqbench.rate_control import Target, UnreachableError, find_point
+from hvqbench.rate_control import Target, UnreachableError
 from hvqbench.selection import parse_choices
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hvqbench.bench.task import Decoded
     from hvqbench.codec import Image
     from hvqbench.data import ImageFile
     from hvqbench.metrics.maps import Map
@@ -123,19 +122,16 @@ def shots(
     ]
     entries = {name: _ready(name) for name, _ in wanted}
     rows = _kept(results, data.id, [entry.spec.id for entry in entries.values()])
-    decoder = Process("decoder", threads_per_process(1))
     sheet = []
-    try:
+    with Pictures(device) as pictures:
         for file in chosen:
             own = rows[rows["image"] == file.name]
             if "image_sha256" in own:  # what was made of other pixels is not shown beside these
                 own = own[own["image_sha256"] == image_digest(file.read())]
             names = list(metrics) or [m for m in USUAL if m == USUAL[0] or (m in own and own[m].notna().any())]
-            maker = _Maker(file, own, Store(results), decoder, bpp, names, device)
+            maker = _Maker(file, own, Store(results), pictures, bpp, names)
             made = [_mapped(shot, maker.original, mappers) for shot in maker.make([(entries[n], p) for n, p in wanted])]
             sheet.append([Shot(file.name, maker.original), *made])
-    finally:
-        decoder.close()
     return sheet
 
 
@@ -167,13 +163,12 @@ class _Maker:
         file: ImageFile,
         rows: pd.DataFrame,
         store: Store,
-        decoder: Process,
+        pictures: Pictures,
         bpp: float | None,
         metrics: Sequence[str],
-        device: str,
     ) -> None:
-        self.file, self.rows, self.store, self.decoder = file, rows, store, decoder
-        self.bpp, self.metrics, self.device = bpp, metrics, device
+        self.file, self.rows, self.store, self.pictures = file, rows, store, pictures
+        self.bpp, self.metrics = bpp, metrics
         self.original = file.read()
 
     def make(self, wanted: Sequence[tuple[Entry, float | None]]) -> Iterator[Shot]:
@@ -182,7 +177,7 @@ class _Maker:
             row = self._row(entry, point, target)
             data = self.store.stream(row["bitstream_sha256"]) if row is not None else None
             if row is not None and data is not None:
-                decoded: Decoded = self.decoder.call(entry.source, self.device, data)
+                decoded = self.pictures.decode(entry, data)
                 if decoded.digest == row["digest"]:
                     # The row's values are of the pixels that it was measured on: another machine's may differ a bit.
                     known = row if decoded.sha256 == row["reconstruction_sha256"] else {}
@@ -222,27 +217,19 @@ class _Maker:
         return best if near or self.bpp is None else None
 
     def _encode(self, entry: Entry, point: float | None, target: float | None) -> Shot:
-        codec = entry.codec
-        assert codec is not None
-        if point is None and target is None:
+        wanted = Target("bpp", target) if point is None and target is not None else point
+        if wanted is None:
             raise HvqbenchError(
                 f"{self.file.name}: there is no kept stream to take a rate from: name one with --bpp 0.1, or a point "
-                f"with {entry.spec.id}@{codec.spec.points[0]:g}"
+                f"with {entry.spec.id}@{entry.spec.points[0]:g}"
             )
-        codec.prepare(self.device)
-        if point is None:
-            assert target is not None
-            try:
-                trial = find_point(codec, self.original, Target("bpp", target)).trial
-                point, stream = trial.point, trial.stream
-            except UnreachableError as error:
-                raise HvqbenchError(
-                    f"{error}; name another rate with --bpp, or a point with {codec.id}@POINT"
-                ) from None
-        else:
-            stream = codec.encode(self.original, point)
-        decoded = decode_elsewhere(entry, codec, stream, self.decoder, self.device)
-        return self._shot(entry, point, len(stream.data), decoded, "encoded", {})
+        try:
+            made = self.pictures.make(entry, self.original, wanted)
+        except UnreachableError as error:
+            raise HvqbenchError(
+                f"{error}; name another rate with --bpp, or a point with {entry.spec.id}@POINT"
+            ) from None
+        return self._shot(entry, made.point, len(made.stream.data), made.decoded, "encoded", {})
 
     def _shot(
         self, entry: Entry, point: float, size: int, decoded: Decoded, how: str, known: Mapping[Any, Any]
