@@ -154,7 +154,7 @@ class VQCodec(Codec):
                 prefix = Prefix(slices, self.options.seed)
                 choice = refined(own, source, sides[OWN_MODE], point, levels[-1:], prefix, passes)
                 return self._bitstream(image, OWN_MODE, choice)
-            choices = {}
+            choices: dict[int, Choice] = {}
             for mode, model in self._models.items():
                 if routing and (point or routing.steering.shares):
                     first = choices.get(OWN_MODE)

@@ -40,7 +40,7 @@ def quadtree_figure(image: Image, bits: Sequence[Tensor], inspection: Inspection
         tree, map_ = figure.subplots(1, 2)
         tree.imshow(image)
         lines = quadtree_lines(bits, factors)
-        tree.add_collection(LineCollection(lines, colors="white", linewidths=0.35, alpha=0.8))  # type: ignore[arg-type]
+        tree.add_collection(LineCollection(lines, colors="white", linewidths=0.35, alpha=0.8))
         shares = ", ".join(f"{100 * share:.0f} %" for share in shares_drawn(bits, factors))
         tree.set_title(f"granularities, coarse to fine: {shares}")
         shown: Any = map_.imshow(image.mean(2), cmap="gray", vmin=-255, vmax=255)

@@ -176,15 +176,15 @@ class Cheapest:
                 symbols = self.known[step.grid.name][step.positions]
             else:
                 rows, codebook = self.target[step.positions], self.codebooks[step.grid.level]
-                if step.grid.name in self.ahead:
-                    # |t - e|² + L·g·e is |t - L·g/2 - e|², but for a term that all entries share.
-                    rows = rows - (self.weight / 2) * self.ahead[step.grid.name][:, step.positions].T
-                size = max(1, BLOCK // len(codebook))
                 bits, weight = step.bits(), 1.0
                 if isinstance(self.weight, Mapping):
                     bits = bits * self.weight[step.grid.name][step.positions, None]
                 else:
                     weight = self.weight
+                if step.grid.name in self.ahead:
+                    # |t - e|² + L·g·e is |t - L·g/2 - e|², but for a term that all entries share.
+                    rows = rows - (weight / 2) * self.ahead[step.grid.name][:, step.positions].T
+                size = max(1, BLOCK // len(codebook))
                 parts = zip(rows.split(size), bits.expand(len(rows), -1).split(size), strict=True)
                 prices = (squared_distances(part, codebook).add_(own, alpha=weight) for part, own in parts)
                 symbols = torch.cat([price.argmin(1) for price in prices])

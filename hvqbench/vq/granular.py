@@ -30,6 +30,8 @@ WHOLE, SPLIT = 0, 1
 class GranularTokenizer(BaseTokenizer):
     """The granular view of *inner*, a tokenizer with one grid for each of several factors, each half the one before."""
 
+    mask: Tensor
+
     def __init__(self, inner: BaseTokenizer) -> None:
         super().__init__()
         factors = [spec.factor for spec in inner.grids]

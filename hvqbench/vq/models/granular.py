@@ -76,6 +76,8 @@ class GranularPrior(nn.Module):
     judged, comes of a squared unit in the scale of each grid's codebook.
     """
 
+    sensitivity: Tensor
+
     def __init__(self, priors: Sequence[HyperpriorConfig], splits: Sequence[SplitConfig]) -> None:
         super().__init__()
         self.priors = nn.ModuleList(Hyperprior(config) for config in priors)
