@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,13 +56,14 @@ def prior_of(tokenizer: GranularTokenizer, conditional: bool = True) -> Granular
     prior.start([torch.arange(len(book)) for book in books], books)
     prior.sensitivity.copy_(torch.tensor([1.0, 0.3, 0.1]))
     with torch.no_grad():
-        for part in prior:
+        networks: Any = prior
+        for part in networks.priors:
             part.head.weight.normal_(std=0.2)
-            part.analysis[-1].weight.mul_(20)  # type: ignore[union-attr, operator]
+            part.analysis[-1].weight.mul_(20)
             for own in part.context if part.config.given else ():
-                own.out.weight.normal_(std=0.2)  # type: ignore[union-attr, operator]
-        for split in prior.splits:
-            split.out.weight.normal_(std=0.5)  # type: ignore[union-attr, operator]
+                own.out.weight.normal_(std=0.2)
+        for split in networks.splits:
+            split.out.weight.normal_(std=0.5)
     return prior
 
 
@@ -103,24 +105,32 @@ def test_a_view_of_a_pyramid(tokenizer: GranularTokenizer, image: Tensor) -> Non
     assert torch.equal(tokenizer.decode(maps), tokenizer.inner.decode(maps[::2]))
 
 
-def test_what_is_absent_is_painted_as_absent_and_targets_know(tokenizer: GranularTokenizer, image: Tensor) -> None:
-    seen: list[object] = []
+def test_what_is_absent_is_painted_as_absent_and_targets_know(
+    tokenizer: GranularTokenizer, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
     maps = random_maps(tokenizer, image, (0.5, 0.5))
     embeddings = tokenizer.embed(batched(maps))
     inner = tokenizer.inner
-    original = (inner.paint, inner.target)
-    try:
-        inner.paint = lambda parts, present: seen.append(present) or original[0](parts)  # type: ignore[func-returns-value, assignment, method-assign]
-        tokenizer.decode(batched(maps))
-        inner.target = lambda features, parts, present: seen.append(present) or original[1](features, parts)  # type: ignore[func-returns-value, assignment, method-assign]
-        tokenizer.target(tokenizer.encode(image), embeddings[:4])
-    finally:
-        del inner.paint, inner.target
-    for present in seen:
-        assert present[0] is None  # type: ignore[index]
-        assert torch.equal(present[1][0, 0], maps[2] != ABSENT)  # type: ignore[index]
-        assert torch.equal(present[2][0, 0], maps[4] != ABSENT)  # type: ignore[index]
-    assert torch.equal(presence(embeddings)[2][0, 0], maps[4] != ABSENT)  # type: ignore[index]
+    paint, target = inner.paint, inner.target
+
+    def painted(parts: Sequence[Tensor], present: Any) -> Tensor:
+        seen.append(present)
+        return paint(parts)
+
+    def targeted(features: Any, parts: Sequence[Tensor], present: Any) -> Tensor:
+        seen.append(present)
+        return target(features, parts)
+
+    monkeypatch.setattr(inner, "paint", painted)
+    monkeypatch.setattr(inner, "target", targeted)
+    tokenizer.decode(batched(maps))
+    tokenizer.target(tokenizer.encode(image), embeddings[:4])
+    assert len(seen) == 2
+    for present in [*seen, presence(embeddings)]:
+        assert present[0] is None
+        assert torch.equal(present[1][0, 0], maps[2] != ABSENT)
+        assert torch.equal(present[2][0, 0], maps[4] != ABSENT)
 
 
 def test_only_pyramids_have_granularities() -> None:
@@ -232,7 +242,7 @@ def test_no_other_split_of_a_cell_is_cheaper_by_much(
     shares = tuple(shares_of([first, second]))
     random = routing(tokenizer, model, image, steering=Steering(shares))
     random.router = "entropy"
-    random.entropies = scores  # type: ignore[misc]
+    random.entropies = scores
     assert random.choose(weight, 5).cost > chosen.cost
     for everywhere in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
         assert routing(tokenizer, model, image, steering=Steering(everywhere)).choose(weight, 5).cost > chosen.cost
@@ -321,7 +331,7 @@ def write_golden() -> None:
     tokenizer = GranularTokenizer(Pyramid())
     books = {str(number): book for number, book in enumerate(tokenizer.inner.codebooks)}
     save_weights(GOLDEN / "codebooks.safetensors", books, {})
-    record: dict[str, list[dict[str, object]]] = {}
+    record: dict[str, list[object]] = {}
     layout = Layout.of(tokenizer, HEIGHT, WIDTH)
     for name in ("conditional", "independent"):
         prior_of(tokenizer, name == "conditional").save(GOLDEN / f"{name}.safetensors", tokenizer.digest)
