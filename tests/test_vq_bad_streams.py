@@ -78,7 +78,7 @@ def test_a_few_bytes_that_claim_a_large_image_are_refused_before_anything_is_mad
         raise MemoryError("a network was asked")
 
     monkeypatch.setattr("hvqbench.vq.exact.IntegerNetwork.__call__", called)
-    monkeypatch.setattr(codec, "_synthesise", called)
+    monkeypatch.setattr("hvqbench.vq.networks.Networks.paint", called)
     for mode in (0, 1, 2) if kind in ("hyperprior", "context") else (0,):
         with pytest.raises(BitstreamError, match="cannot be decoded"):
             codec.decode(pack(Container(2**14, 2**14, mode, payload), codec.model_fingerprint))

@@ -21,18 +21,16 @@ from hvqbench.settings import read_settings
 from hvqbench.timing import span
 from hvqbench.vq.loading import is_own, load_tokenizer, tokenizer_files, tokenizer_libraries, tokenizer_unavailable
 from hvqbench.vq.options import VQOptions
-from hvqbench.vq.tiling import padded, scaled, windows
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from hvqbench.vq.base import BaseTokenizer, Features
-    from hvqbench.vq.choose import Choice, Source
+    from hvqbench.vq.choose import Choice
     from hvqbench.vq.container import Container
     from hvqbench.vq.layout import Layout
     from hvqbench.vq.models.base import IndexModel
-    from hvqbench.vq.routing import Routing
+    from hvqbench.vq.networks import Networks
     from hvqbench.vq.steering import Steering
 
 OWN_MODE, FIXED_MODE, STATIC_MODE = 0, 1, 2
@@ -118,65 +116,25 @@ class VQCodec(Codec):
         Its own choice takes in the number of grids, where the rate jumps; each variant always sends the same number, or
         as many slices as one step of a ladder.
         """
-        import torch
+        from hvqbench.vq.encoding import Encoding
 
-        from hvqbench.vq.choose import Choice, Prefix, Source, refined
+        self.prepare(self.device)
+        encoding = Encoding(image, self._networks, self._models, self.options, self.steering)
 
-        tokenizer = self.tokenizer
-        most = min(self.options.stages or len(tokenizer.grids), len(tokenizer.grids))
-        source = Source(tokenizer, self._layout(*image.shape[:2]), self._searched(image, self.features(image)))
-        with torch.inference_mode():
-            with span("tokenizer-encode"):
-                nearest = [symbols[0].cpu() for symbols in tokenizer.quantize(source.features)[:most]]
-                embeddings = [part.cpu() for part in source.embed(nearest)]
-            sides = {mode: model.side(embeddings) for mode, model in self._models.items()}
-            routing = self._routing(image, source, nearest) if self.options.router else None
+        def encode(levels: Sequence[int], slices: int | None, point: float, routes: int | None = None) -> Bitstream:
+            try:
+                mode, choice = encoding.choose(levels, slices, point, routes)
+            except HvqbenchError as error:
+                raise HvqbenchError(f"{self.id}: {error}") from None
+            return self._bitstream(image, mode, choice)
 
-        passes, own = self.options.passes, self._models[OWN_MODE]
-        total = own.slices(source.layout.first(most))
-
-        @torch.inference_mode()
-        def encode(levels: Sequence[int], fixed: int | None, point: float, routes: int | None = None) -> Bitstream:
-            slices = fixed or self.options.slices(point)
-            if self.options.point == "slices":
-                if not (float(point).is_integer() and 1 <= point <= total):
-                    raise HvqbenchError(
-                        f"{self.id}: {point:g} is no number of slices; a point is one from 1 to {total}"
-                    )
-                point = 0.0
-            if point < 0:
-                raise HvqbenchError(f"{self.id}: L = {point:g} is negative; a point is the weight of a bit, 0 or more")
-            if point and not tokenizer.continuous:
-                raise HvqbenchError(
-                    f"{self.id}: the tokenizer gives indices and no latent, so L must be 0; let encode give a latent"
-                )
-            if slices is not None and slices < own.slices(source.layout.first(levels[-1])):
-                prefix = Prefix(slices, self.options.seed)
-                choice = refined(own, source, sides[OWN_MODE], point, levels[-1:], prefix, passes)
-                return self._bitstream(image, OWN_MODE, choice)
-            choices: dict[int, Choice] = {}
-            for mode, model in self._models.items():
-                if routing and (point or routing.steering.shares):
-                    first = choices.get(OWN_MODE)
-                    choices[mode] = (
-                        routing.coded_by(model, first, point) if first else routing.choose(point, levels[-1], routes)
-                    )
-                elif point:
-                    choices[mode] = refined(model, source, sides[mode], point, levels, None, passes)
-                else:
-                    layout, maps = source.layout.first(levels[-1]), nearest[: levels[-1]]
-                    choices[mode] = Choice(maps, model.code(layout, maps, sides[mode]), 0)
-            # Of equals the first, which is the codec's own.
-            mode = min(choices, key=lambda mode: (choices[mode].cost, len(choices[mode].coded.payload)))
-            return self._bitstream(image, mode, choices[mode])
-
-        prefixes = [count for count in tokenizer.prefixes if count <= most]
+        most, total, prefixes = encoding.most, encoding.slices, encoding.prefixes
         variants: dict[str, tuple[Sequence[int], int | None]] = {}
         if most > 1 and self.options.point == "weight":
             variants |= {f"{n} of {most} stages": ([n], total) for n in prefixes}
         variants |= {f"{n} of {total} slices": (range(most, most + 1), n) for _, n in self.options.ladder}
         named = {name: partial(encode, *sent) for name, sent in variants.items()}
-        if routing:  # a second pass may jump from a tree to quite another
+        if self.options.router:  # a second pass may jump from a tree to quite another
             named |= {"one pass": partial(encode, prefixes, None, routes=1)}
         return ImageEncoder(partial(encode, prefixes, None), named)
 
@@ -193,7 +151,7 @@ class VQCodec(Codec):
         maps = self._maps(container, stages, complete)
         if stages is None and complete is None:
             self._read = data, maps
-        return self._synthesise(maps)[: container.height, : container.width]
+        return self._networks.paint(maps)[: container.height, : container.width]
 
     def digest(self, data: bytes, image: Image) -> str:
         """Sha256 of the indices: they are exact, while the last digit of the synthesis may differ between devices."""
@@ -214,27 +172,7 @@ class VQCodec(Codec):
 
     def features(self, image: Image) -> Features:
         """What the tokenizer makes of an image before quantization, edges replicated to multiples of its factor."""
-        import torch
-
-        from hvqbench.vq.features import Assembly, mapped
-
-        factor = self.tokenizer.factor
-        with torch.inference_mode(), self._precision(), span("tokenizer-encode"):
-            whole = padded(image, factor)
-            assembly = Assembly((whole.shape[0] // factor, whole.shape[1] // factor))
-            for window in windows(self.tokenizer, assembly.size, self.options.tile):
-                pixels = self._tensor(whole[scaled(window.seen, factor)])
-                assembly.add(window, mapped(self.tokenizer.encode(pixels), lambda part: part.float()))
-            return assembly.features()
-
-    def _searched(self, image: Image, features: Features) -> Features:
-        if not self.options.search:
-            return features
-        from hvqbench.vq.search import searched
-
-        with span("search"):
-            pixels = self._tensor(padded(image, self.tokenizer.factor))
-            return searched(self.tokenizer, pixels, features, self.options.search, self.options.tile)
+        return self._networks.features(image)
 
     @property
     def tokenizer(self) -> BaseTokenizer:
@@ -283,22 +221,11 @@ class VQCodec(Codec):
                 models[STATIC_MODE] = Static.load(frequencies, tokenizer)
         return models
 
-    def _routing(self, image: Image, source: Source, nearest: list[Tensor]) -> Routing:
-        from hvqbench.vq.routing import Routing
+    @property
+    def _networks(self) -> Networks:
+        from hvqbench.vq.networks import Networks
 
-        pixels, router = self._tensor(padded(image, self.tokenizer.factor)), self.options.router
-        assert router
-        return Routing(
-            self.index_model,
-            source,
-            nearest,
-            pixels,
-            image.shape[:2],
-            router=router,
-            measure=self.options.distortion,
-            steering=self.steering,
-            tile=self.options.tile,
-        )
+        return Networks(self.tokenizer, self.device, self.options.tile, self.options.precision == "bfloat16")
 
     def _layout(self, height: int, width: int) -> Layout:
         from hvqbench.vq.layout import Layout
@@ -367,30 +294,6 @@ class VQCodec(Codec):
                 f"{self.id}: the payload cannot be decoded ({error}); encode the image again"
             ) from None
 
-    def _synthesise(self, maps: Sequence[Tensor]) -> Image:
-        """Maps h×w to pixels (uint8, H×W×3, sides padded); values are rounded, not truncated."""
-        import torch
-
-        tokenizer, factor = self.tokenizer, self.tokenizer.factor
-        scales = [factor // spec.factor for spec in tokenizer.grids[: len(maps)]]
-        height, width = (side // scales[0] for side in maps[0].shape)
-        image = np.empty((height * factor, width * factor, 3), np.uint8)
-        with torch.inference_mode(), self._precision(), span("tokenizer-decode"):
-            for window in windows(tokenizer, (height, width), self.options.tile):
-                places = zip(maps, scales, strict=True)
-                seen = [part[scaled(window.seen, scale)].to(self.device)[None] for part, scale in places]
-                out = tokenizer.decode(seen)[0].float()
-                pixels = ((out[..., *scaled(window.inner, factor)] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-                image[scaled(window.kept, factor)] = pixels.permute(1, 2, 0).cpu().numpy()
-        return image
-
-    def _tensor(self, pixels: Image) -> Tensor:
-        """Pixels as a batch of one, 1×3×H×W in [-1, 1], on the device."""
-        import torch
-
-        batch = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None]
-        return (batch.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-
     @property
     def _index_files(self) -> list[Path]:
         return [path for name in ("weights", "frequencies") if (path := self._path(name))]
@@ -398,12 +301,6 @@ class VQCodec(Codec):
     def _path(self, option: str) -> Path | None:
         name = getattr(self.options, option)
         return (self.spec.folder / name).resolve() if name else None
-
-    def _precision(self) -> torch.autocast:
-        import torch
-
-        bfloat16 = self.options.precision == "bfloat16"
-        return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=bfloat16)
 
 
 def _digest(maps: Sequence[NDArray[np.int32]]) -> str:
