@@ -111,7 +111,7 @@ def test_a_point_that_is_a_number_of_slices(toys: Path) -> None:
     assert codec.encode(image, 12).data[2] >> 4 == VERSION  # all of them: an ordinary stream
     assert not codec.has_weight
     for point in (0, 13, 2.5, -1):
-        with pytest.raises(HvqbenchError, match=f"{point:g} is no number of slices; a point is one from 1 to 12"):
+        with pytest.raises(HvqbenchError, match=f"{point:g} is not a number of slices; a point is one from 1 to 12"):
             codec.encode(image, point)
     wanted = 8 * sizes[3] / (100 * 140)
     found = find_point(codec, image, Target("bpp", wanted))
