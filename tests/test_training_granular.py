@@ -32,7 +32,7 @@ def crops(count: int) -> Crops:
 
 def test_the_page_names_every_key_and_its_default() -> None:
     page = (Path(__file__).parents[1] / "docs/hvq-cgic.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| ([^|]*) \|", page.split("## How is it trained?")[1], re.MULTILINE)
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|([^|]*)\|", page.split("## How is it trained?")[1], re.MULTILINE)
     documented = {
         name: value
         for names, values in rows
