@@ -98,7 +98,7 @@ class Encoding:
                 choices[mode] = (
                     self.routing.coded_by(model, first, weight)
                     if first
-                    else self.routing.choose(weight, levels[-1], routes)
+                    else self.routing.choose(weight, levels[-1], routes, deep=len(levels) == 1)
                 )
             elif weight:
                 choices[mode] = refined(model, self.source, self.sides[mode], weight, levels, None, passes)

@@ -30,7 +30,7 @@ from hvqbench.vq.measuring import Coding, measured
 from hvqbench.vq.models.base import IndexModel
 from hvqbench.vq.models.granular import pooled
 from hvqbench.vq.models.granular_coding import GranularModel, flag_of
-from hvqbench.vq.router import Costs, Tree, cheapest_depth, patch_entropy, shares_of, tree_by_ratio
+from hvqbench.vq.router import Costs, Tree, cheapest_depth, cheapest_tree, patch_entropy, shares_of, tree_by_ratio
 from hvqbench.vq.steering import Steering
 from hvqbench.vq.walk import given
 
@@ -84,18 +84,21 @@ class Routing:
         factors = [spec.factor for spec in self.source.tokenizer.grids[1::2]]
         return [patch_entropy(self.image, factor).cpu() for factor in factors]
 
-    def choose(self, weight: float, most: int, passes: int | None = None) -> Choice:
-        """What to send at L = *weight*, in at most *most* grids and masks; in so many *passes*, by default two."""
+    def choose(self, weight: float, most: int, passes: int | None = None, deep: bool = False) -> Choice:
+        """What to send at L = *weight*, in at most *most* grids and masks; in so many *passes*, by default two.
+
+        *deep* keeps to all of them where fewer would cost a little less: there the rate jumps by a whole mask.
+        """
         layout = self.source.layout.first(most)
         with span("routing"):
             split = {g.name: torch.full((g.height * g.width,), SPLIT) for g in layout.grids[1::2]}
             coding = self._coded(layout, split, self.full_side, weight)
             errors = self._errors(layout, coding)
-            tree = self._tree(self._costs(layout, errors, coding, {}), weight)
+            tree = self._tree(self._costs(layout, errors, coding, {}), weight, deep)
             best = self._choice(layout, tree, coding, weight)
             for _ in range((passes or PASSES) - 1):
                 coding = self._coded(layout, split, self._merged(best), weight)
-                tree = self._tree(self._costs(layout, errors, coding, best.coding.odds), weight)
+                tree = self._tree(self._costs(layout, errors, coding, best.coding.odds), weight, deep)
                 if all(torch.equal(*pair) for pair in zip(tree, best.tree, strict=True)):
                     break
                 best = min(best, self._choice(layout, tree, coding, weight), key=lambda routed: routed.cost)
@@ -107,13 +110,13 @@ class Routing:
         saved = len(choice.coded.payload) - len(coded.payload)
         return Choice(choice.maps, coded, choice.cost - weight * 8 * saved)
 
-    def _tree(self, costs: Costs, weight: float) -> Tree:
+    def _tree(self, costs: Costs, weight: float, deep: bool) -> Tree:
         levels = len(costs.bits)
         shares = self.steering.shares
         if levels == 1:
             return []
         if shares is None:
-            tree = cheapest_depth(costs, weight)
+            tree = cheapest_tree(costs, weight) if deep else cheapest_depth(costs, weight)
             if self.router == "rd":
                 return tree
             shares = tuple(shares_of(tree))
