@@ -221,6 +221,20 @@ def test_where_no_qualities_meet_the_rates_may(write: Callable[..., str]) -> Non
     assert _finding(write([row for row in rows if row["point"] == 0])) == ""
 
 
+def test_where_nothing_meets_it_says_that_nobody_wins_and_what_to_measure(write: Callable[..., str]) -> None:
+    rows = _curves(jpeg=50, hypervq=1)
+    for row in rows:
+        row["lpips-alex"] += 0.6 * (row["codec"] == "hypervq")
+    wanted = "share neither quality nor rate, so neither can be said to win: measure jpeg at lower rates or "
+    text = write(rows)
+    assert _finding(text).startswith(f"hypervq and jpeg {wanted}hypervq at higher rates. Of the mean curves of")
+    assert f"hypervq and jpeg {wanted}hypervq at higher rates." in Reader(text.split('id="bd"')[1]).says
+    named = write(rows, spec=ReportSpec(names={"hypervq": "Mine"}))
+    assert _finding(named).startswith(f"Mine and jpeg {wanted}Mine at higher rates.")
+    some = write(_curves(jpeg=50, hypervq=1))
+    assert "share neither" not in some
+
+
 def test_a_codec_looks_the_same_on_the_page_and_in_the_figures(write: Callable[..., str]) -> None:
     from hvqbench.report.html.marks import SHAPES
     from hvqbench.report.style import MARKERS, classic_codecs, looks

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hvqbench.errors import HvqbenchError
 from hvqbench.grid import NONE, text_of
 from hvqbench.report import tables
+from hvqbench.report.apart import APART, apart
 from hvqbench.report.columns import COLUMNS, headings, metric_heading
 from hvqbench.report.scope import Scope
 from hvqbench.report.spec import TableSpec
@@ -18,6 +20,7 @@ from hvqbench.report.table import ARROWS, Cell, Column, Heading, Table, plain_ta
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hvqbench.analysis.pairs import Curves
     from hvqbench.metrics import MetricInfo
 
 
@@ -88,7 +91,19 @@ def bd_rate(spec: TableSpec, scope: Scope) -> Iterator[Table]:
             meaning += " Data sets and metrics that this anchor was not published in have no row."
         title = spec.title or f"BD-rate against {against}"
         name += f"-{tables.bare(anchor)}" if len(scope.anchors) > 1 else ""
-        yield _bd_grid(name, title, meaning, frame, scope.infos, FLAGS)
+        table = _bd_grid(name, title, meaning, frame, scope.infos, FLAGS)
+        yield replace(table, outro=(*table.outro, *_apart(frame, rows, anchor)))
+
+
+def _apart(frame: pd.DataFrame, curves: Curves, anchor: str) -> Iterator[str]:
+    """What to measure of each codec that shares nothing with *anchor*, in any metric."""
+    measured = set(curves.results["codec"].unique())  # a published one is called by a label here, and no id
+    for (dataset, codec), own in frame.groupby(["dataset", "codec"], sort=False):
+        of_all = own["flags"].str.split().map(lambda flags: APART in flags).all()
+        if of_all and codec in measured:
+            where = f"{dataset}: " if frame["dataset"].nunique() > 1 else ""
+            if said := apart(curves, str(codec), anchor, own["metric"].iloc[0], str(dataset)):
+                yield f"{where}{said}."
 
 
 def _bd_grid(

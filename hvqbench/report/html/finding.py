@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvqbench.analysis.bd import LOW_OVERLAP, BDRate
+from hvqbench.report.apart import apart
 from hvqbench.report.table import signed
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Finding:
     sentence
         For the reader; *details* says what it is of: estimand, interval, overlap, images.
     codec, rival
-        Ids of the two codecs, of which the picture room shows the median case.
+        Ids of the two codecs, of which the picture room shows the median case; empty where nothing compares any two.
     metric
         The quality at which the rates are compared.
     """
@@ -63,7 +64,9 @@ def opening_metric(metrics: Iterable[str]) -> str:
 
 
 def find(scope: Scope, dataset: str, curves: Mapping[str, Sequence[Curve]]) -> Finding | None:
-    """The finding on *dataset*; None where no two curves of the leading metric meet, in quality or in rate.
+    """The finding on *dataset*; None where there are no two curves of the leading metric to hold together.
+
+    Where no two of them meet, in quality or in rate, it says so, and what to measure.
 
     Parameters
     ----------
@@ -77,7 +80,9 @@ def find(scope: Scope, dataset: str, curves: Mapping[str, Sequence[Curve]]) -> F
         rivals = [name for name in scope.anchors if name in names][:1]
     newer = [name for name in names if name not in rivals and (name not in scope.classic or len(rivals) == 1)]
     best = _hardest(scope, dataset, metric, newer, rivals)
-    return _at_equal_rate(scope, dataset, metric, newer, rivals) if best is None else _told(scope, best, curves)
+    if best is not None:
+        return _told(scope, best, curves)
+    return _at_equal_rate(scope, dataset, metric, newer, rivals) or _apart(scope, dataset, metric, newer, rivals)
 
 
 def _hardest(scope: Scope, dataset: str, metric: str, newer: Sequence[str], rivals: Sequence[str]) -> BDRate | None:
@@ -157,6 +162,16 @@ def _at_equal_rate(
         f"quality, so there is no BD-rate, and {100 * pair.overlap:.0f}\u00a0% of their rates."
     )
     return Finding(sentence, details, first, second, metric)
+
+
+def _apart(scope: Scope, dataset: str, metric: str, newer: Sequence[str], rivals: Sequence[str]) -> Finding | None:
+    """Where nothing meets at all: that nobody wins, and what to measure, of the first pair of which that is so."""
+    said = (apart(scope.source.curves, codec, rival, metric, dataset) for rival in rivals for codec in newer)
+    sentence = next(filter(None, said), "")
+    if not sentence:
+        return None
+    details = f"Of the mean curves of rate and {_short(scope.named_infos[metric])} on {scope.names(dataset)}."
+    return Finding(f"{scope.names.text(sentence)}.", details, "", "", metric)
 
 
 def _short(info: MetricInfo) -> str:
