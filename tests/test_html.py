@@ -221,6 +221,22 @@ def test_where_no_qualities_meet_the_rates_may(write: Callable[..., str]) -> Non
     assert _finding(write([row for row in rows if row["point"] == 0])) == ""
 
 
+def test_a_share_too_small_to_speak_for_the_curves_is_in_the_sentence_itself(write: Callable[..., str]) -> None:
+    rows = _curves(vvenc=1, hypervq=0.5, huffman_vq=0.6)
+    for row in rows:
+        row["lpips-alex"] -= 0.299 * (row["codec"] == "hypervq")
+    # hypervq needs fewest bits where it meets vvenc, but huffman-vq is the one that meets it.
+    assert _finding(write(rows)).startswith("huffman-vq needs")
+    alone = _finding(write([row for row in rows if row["codec"] != "huffman-vq"]))
+    said = r"hypervq needs \d+ % fewer bits than vvenc at equal LPIPS on these images, but over less than 1 % of their "
+    assert re.match(said, alone), alone
+    for row in rows:
+        row["lpips-alex"] += 0.05 * (row["codec"] == "hypervq")
+    some = _finding(write([row for row in rows if row["codec"] != "huffman-vq"]))
+    assert re.match(said.replace("less than 1", r"only \d+"), some), some
+    assert "but over" not in _finding(write(_curves(vvenc=1, hypervq=0.5)))
+
+
 def test_where_nothing_meets_it_says_that_nobody_wins_and_what_to_measure(write: Callable[..., str]) -> None:
     rows = _curves(jpeg=50, hypervq=1)
     for row in rows:

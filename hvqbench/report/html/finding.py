@@ -93,7 +93,8 @@ def _hardest(scope: Scope, dataset: str, metric: str, newer: Sequence[str], riva
     for rival in rivals:
         every = [bd_rate(scope.source.curves, codec, rival, metric, dataset, interval=False) for codec in newer]
         if meet := [bd for bd in every if not math.isnan(bd.percent)]:
-            best.append(min(meet, key=lambda bd: bd.percent))
+            # What is of little common quality speaks only where nothing better does.
+            best.append(min(meet, key=lambda bd: (bd.overlap < LOW_OVERLAP, bd.percent)))
     if not best:
         return None
     chosen = max(best, key=lambda bd: bd.percent)
@@ -109,11 +110,14 @@ def _told(scope: Scope, bd: BDRate, curves: Mapping[str, Sequence[Curve]]) -> Fi
         said = f"{codec} and {rival} need about the same bits {here}"
     else:
         said = f"{codec} needs {size:.0f}\u00a0% {'fewer' if bd.percent < 0 else 'more'} bits than {rival} {here}"
+    shared = f"{100 * bd.overlap:.0f}" if bd.overlap >= 0.01 else "less than 1"
+    if bd.overlap < LOW_OVERLAP:  # the threshold below which the table's value is no candidate for the best
+        only = "" if bd.overlap < 0.01 else "only "
+        said += f", but over {only}{shared}\u00a0% of their quality range"
     details = [f"BD-rate of the mean curves over {images} of {scope.names(bd.dataset)}: {signed(bd.percent, 1)}\u00a0%"]
     if not math.isnan(bd.ci_low):
         details.append(f"95\u00a0% interval {signed(bd.ci_low, 1)} to {signed(bd.ci_high, 1)}\u00a0%")
-    caution = ", and this is of no more than that" if bd.overlap < LOW_OVERLAP else ""
-    details.append(f"the curves share {100 * bd.overlap:.0f}\u00a0% of their quality range{caution}")
+    details.append(f"the curves share {shared}\u00a0% of their quality range")
     sentence = f"{said}{_fidelity(scope, bd, curves.get(FIDELITY, ()))}."
     return Finding(sentence, f"{'; '.join(details)}.", bd.codec, bd.anchor, bd.metric)
 
