@@ -84,6 +84,19 @@ def test_a_tables_caption_is_complete_too(files: ReportFiles) -> None:
     assert "No interval: there are fewer than 5 images." in tex(few, "rd-kodak")
 
 
+def test_latex_has_no_table_without_a_row(tmp_path: Path) -> None:
+    results = rows(2)
+    (tmp_path / "problems.tex").write_text("of an earlier report")
+    files = make_report(results[results["point"] == 0], tmp_path, "jpeg", spec=SPEC)
+    bd = tex(files, "bd-rate")
+    assert re.search(r"^HyperVQ \(ours\) & --\\textsuperscript\{\w\} & --\\textsuperscript\{\w\}", bd, re.MULTILINE), bd
+    assert "too few points to interpolate" in bd
+    assert not (tmp_path / "problems.tex").exists()
+    assert tmp_path / "problems.tex" not in files.tables
+    assert tmp_path / "problems.csv" in files.tables
+    assert "What did not run" not in files.markdown.read_text()
+
+
 def test_names_are_in_figures_and_tables_and_ids_in_csv_and_claims(files: ReportFiles) -> None:
     folder = files.markdown.parent
     drawn = (folder / "rd-kodak.svg").read_text()

@@ -67,7 +67,7 @@ def make_report(
     html: bool = False,
     streams: Path | None = None,
 ) -> ReportFiles:
-    """Write ``report.md``, its figures, each table as CSV and LaTeX, and ``claims.json`` into the folder *out*.
+    """Write ``report.md``, its figures, each table as CSV and, if it has a row, LaTeX, and ``claims.json`` into the folder *out*.
 
     The same results give the same bytes.
 
@@ -139,8 +139,13 @@ def make_report(
     for table in shown:
         path = out / f"{table.name}.csv"
         atomic_write(path, csv_of(table.frame))
-        atomic_write(path.with_suffix(".tex"), latex(captioned(table, whole.named_infos, source.names)).encode())
-        written += [path, path.with_suffix(".tex")]
+        written.append(path)
+        typeset = path.with_suffix(".tex")
+        if table.cells:
+            atomic_write(typeset, latex(captioned(table, whole.named_infos, source.names)).encode())
+            written.append(typeset)
+        else:  # LaTeX sets no table without a row; one of an earlier report would be of other results
+            typeset.unlink(missing_ok=True)
     paths = {"claims": out / "claims.json", "markdown": out / "report.md"}
     rows = {table.name: scope.source.results for table, scope in of_items}
     atomic_write(paths["claims"], claims(results, tables_of, rows).encode())

@@ -122,6 +122,9 @@ def _bd_grid(
         else:
             reason = next(iter(cell.notes), "")
             without.setdefault(reason, {})[row["codec"]] = None
+    if not shown:  # the table of a paper is not empty: a dash for each, and why
+        for row in frame.to_dict("records"):
+            shown.setdefault((row["dataset"], row["codec"]), {})[row["metric"]] = _bd_cell(row, 0)
     metrics = [metric for metric in infos if any(metric in cells for cells in shown.values())]
     one = frame["dataset"].nunique() == 1
     cells = tuple(
