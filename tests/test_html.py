@@ -436,7 +436,17 @@ def test_what_does_not_fit_is_left_out_and_said(
     room = make_room(results, "sample", ["psnr"], store, blobs)
     assert 0 < len(room.images) < 3
     assert blobs.size <= blobs.budget
-    assert f"{len(room.images)} of 3 images" in room.notes[0]
+    assert room.notes == [
+        f"In this file: {len(room.images)} of 3 images, spread over the data set; the others are left out for the "
+        "file's size."
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(hvqbench.report.html.room, "POINTS", 1)
+        few = make_room(results, "sample", ["psnr"], store, Blobs(8_000_000))
+    assert few.notes == [  # the size had nothing to do with it
+        "In this file: 2 of 4 operating points, at most 1 of a codec: those that most other codecs come near to in "
+        "rate."
+    ]
     monkeypatch.setattr(hvqbench.report.html, "LIMIT", 1_500_000)
     path = write_html(results, tmp_path / "small.html", streams=store)
     assert path.stat().st_size <= 1_500_000 < LIMIT

@@ -102,16 +102,18 @@ def make_room(
     if opening is not None:
         images.remove(opening.image)
         images.insert(0, opening.image)
+    full = False
     for name in images:
         of_image = [item for item in wanted if item.image == name]
-        if not _add_image(room, blobs, pictures_of_page, files[name], of_image, metrics):
+        full = not _add_image(room, blobs, pictures_of_page, files[name], of_image, metrics)
+        if full:
             break
         sizes = f"{blobs.size / 1e6:.1f} of {blobs.budget / 1e6:.1f} MB"
         say(f"pictures of {dataset} {name}: {len(of_image)} decodes, {sizes}")
     room.images.sort(key=lambda image: str(image["name"]))
     if opening is not None and _can_show(room, opening):
         room.opening = asdict(opening)
-    _say_what_is_left_out(room, ok)
+    _say_what_is_left_out(room, ok, full)
     return room
 
 
@@ -230,17 +232,22 @@ def _add_image(
     return True
 
 
-def _say_what_is_left_out(room: Room, ok: pd.DataFrame) -> None:
+def _say_what_is_left_out(room: Room, ok: pd.DataFrame, full: bool) -> None:
+    """Images for the file's size, *full* where that was the reason; points, since a codec has few of them here."""
     points = {(row["codec"], row["point"]) for row in room.decodes}
-    all_points = len(ok[["codec", "point"]].drop_duplicates())
+    all_points = ok[["codec", "point"]].drop_duplicates()
     images = ok["image"].nunique()
-    if room.images and (len(room.images) < images or len(points) < all_points):
-        room.notes.insert(
-            0,
-            f"In this file: {len(room.images)} of {images} images, spread over the data set, and {len(points)} of "
-            f"{all_points} operating points, those that most other codecs come near to in rate. The rest is left out, "
-            "for its size.",
-        )
+    said = []
+    if len(room.images) < images:
+        why = ", spread over the data set; the others are left out for the file's size" if full else ""
+        said.append(f"{len(room.images)} of {images} images{why}")
+    if len(points) < len(all_points):
+        why = ""
+        if (all_points["codec"].value_counts() > POINTS).any():
+            why = f", at most {POINTS} of a codec: those that most other codecs come near to in rate"
+        said.append(f"{len(points)} of {len(all_points)} operating points{why}")
+    if room.images and said:
+        room.notes.insert(0, f"In this file: {'; and '.join(said)}.")
     if any(image["full"] != [image["width"], image["height"]] for image in room.images):
         room.notes.append(
             f"Of larger images the middle is shown, up to {SIDE} pixels a side; metrics are of all of it."
