@@ -80,8 +80,21 @@ def test_a_tables_caption_is_complete_too(files: ReportFiles) -> None:
     points = tex(files, "points")
     assert "On Kodak (6 images). Units: psnr in dB, bpp is bits per pixel" in points
     few = make_report(rows(2), files.markdown.parent / "few", spec=SPEC)
-    assert "Here there is no interval: fewer than 5 images" in tex(few, "bd-rate")
+    assert "Here there is no interval: there are fewer than 5 images. On Kodak (2 images)" in tex(few, "bd-rate")
     assert "No interval: there are fewer than 5 images." in tex(few, "rd-kodak")
+
+
+def test_a_caption_has_the_reason_that_holds_and_the_data_set_once(tmp_path: Path) -> None:
+    results = rows(6, "My photos")
+    made = make_report(results[results["point"] == 0], tmp_path, "jpeg", spec=SPEC)
+    caption = tex(made, "bd-rate").split(r"\caption{")[1].split("\n")[0]
+    assert "no interval" not in caption  # there is no number that could have one
+    assert caption.count("My photos") == 1
+    near = rows(6).assign(psnr=lambda frame: frame["psnr"] + 12)  # where the published curve is
+    published = make_report(near, tmp_path, "published:vtm", spec=ReportSpec(formats=("svg",), codecs=("jpeg",)))
+    caption = tex(published, "bd-rate").split(r"\caption{")[1].split("\n")[0]
+    assert "fewer than 5" not in caption
+    assert r"no interval: published curves are of means, with no images to resample. On kodak (6 images)" in caption
 
 
 def test_latex_has_no_table_without_a_row(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def make_report(
     html: bool = False,
     streams: Path | None = None,
 ) -> ReportFiles:
-    """Write ``report.md``, its figures, each table as CSV and, if it has a row, LaTeX, and ``claims.json`` into the folder *out*.
+    """Write ``report.md``, its figures, each table as CSV and LaTeX, and ``claims.json`` into the folder *out*.
+
+    A table without a row is CSV alone.
 
     The same results give the same bytes.
 

@@ -16,6 +16,8 @@ from hvqbench.manifest import size_of
 from hvqbench.report.table import ARROWS, Table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hvqbench.analysis import Curve
     from hvqbench.metrics import MetricInfo
     from hvqbench.report.names import Names
@@ -137,9 +139,8 @@ def bits(where: str, codec: str, point: float) -> str:
 def complete(table: Table, infos: Mapping[str, MetricInfo], names: Names) -> str:
     """A caption of *table*: its title and introduction, where it is of, and the units of its columns."""
     frame = table.frame
-    parts = [f"{table.title}.", re.sub(r" All on \S+\.$", "", table.intro)]  # said below, with the number of images
-    if "ci_low" in frame.columns and len(frame) and frame["ci_low"].isna().all():
-        parts.append("Here there is no interval: fewer than 5 images, or none to resample.")
+    parts = [f"{table.title}.", re.sub(r" All on .+\.$", "", table.intro)]  # said below, with the number of images
+    parts.append(_no_interval(frame))
     if "dataset" in frame.columns and len(frame):
         counted = "images" in frame.columns and is_numeric(frame["images"])  # elsewhere it is names
         counts: dict[Any, Iterable[int]] = {
@@ -153,6 +154,28 @@ def complete(table: Table, infos: Mapping[str, MetricInfo], names: Names) -> str
     units = [f"{title} in {infos[name].unit}" for name, title in shown.items() if title in heads]
     units += ["bpp is bits per pixel"] if "bpp" in table.headers else []
     return " ".join(filter(None, [*parts, f"Units: {', '.join(units)}." if units else ""]))
+
+
+def _no_interval(frame: pd.DataFrame) -> str:
+    """Why no BD-rate of *frame* has an interval; empty where one has, or where there is no BD-rate to have one."""
+    if "ci_low" not in frame.columns or frame["ci_low"].notna().any():
+        return ""
+    numbers = frame[frame["bd_rate_percent"].notna()].to_dict("records")
+    reasons = dict.fromkeys(map(_why_none, numbers))
+    return f"Here there is no interval: {'; '.join(reasons)}." if reasons else ""
+
+
+def _why_none(row: Mapping[Any, Any]) -> str:
+    from hvqbench.analysis.bootstrap import FEWEST_IMAGES
+    from hvqbench.metrics.published import curve_metric
+
+    if "published" in str(row["flags"]).split():
+        return "published curves are of means, with no images to resample"
+    if curve_metric(row["metric"]).of_set:
+        return "a metric of a whole set has no images to resample"
+    if row["images"] < FEWEST_IMAGES:
+        return f"there are fewer than {FEWEST_IMAGES} images"
+    return "of too many resamples the curves share no quality"
 
 
 def captioned(table: Table, infos: Mapping[str, MetricInfo], names: Names) -> Table:
