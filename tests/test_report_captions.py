@@ -204,6 +204,22 @@ def test_a_template_holds_what_the_results_have_and_makes_a_report_as_it_is(
     assert (some.codecs, some.datasets, some.metrics) == (("classic@0,1",), ("toy",), ("lpips-alex",))
 
 
+def test_a_template_asks_for_no_figure_that_the_results_cannot_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = rows(6)
+    apart.loc[apart["codec"] == "jpeg", "psnr"] += 40  # no quality in common, but in LPIPS
+    apart = apart[apart["codec"] != "huffman-vq"]
+    for name, results, metrics in (
+        ("some", apart, [("lpips-alex",)]),
+        ("none", apart.drop(columns="lpips-alex"), []),
+    ):
+        monkeypatch.setattr("hvqbench.bench.read_results", lambda path, results=results: results)
+        spec = read_spec(init_spec(tmp_path / f"{name}.toml", tmp_path, anchor="jpeg"))
+        assert [item.metrics for item in spec.figure if item.kind == "per-image"] == metrics
+        assert not make_report(results, tmp_path / name, spec=spec).missing
+
+
 def test_places() -> None:
     assert [place("kodak", counts) for counts in ([], [0], [1], [24, 24])] == (
         ["kodak", "kodak", "kodak (1 image)", "kodak (24 images)"]

@@ -83,21 +83,13 @@ def _ledger(spec: FigureSpec, scope: Scope) -> Figures:
 
 def _per_image(spec: FigureSpec, scope: Scope) -> Figures:
     from hvqbench.curves import is_published
-    from hvqbench.report.per_image import image_bd_rates, per_image_figure
+    from hvqbench.report.per_image import codec_percents, per_image_figure
 
     shown_as = {scope.names(codec): of_codec for codec, of_codec in looks(scope.codecs, scope.classic).items()}
     for dataset in scope.datasets:
         for anchor in (name for name in scope.anchors if not is_published(name)):
             for metric in scope.of_images:
-                rows = scope.with_anchors
-                rows = rows[(rows["dataset"] == dataset) & (rows["status"] == "ok")]
-                if anchor not in set(rows["codec"].unique()):
-                    continue
-                percents = {}
-                for codec in (c for c in scope.codecs if c != anchor and c in set(rows["codec"].unique())):
-                    values = image_bd_rates(scope.source.curves, codec, anchor, metric, dataset)[1]
-                    if np.isfinite(values).sum() > 1:
-                        percents[codec] = values[np.isfinite(values)]
+                percents = codec_percents(scope, dataset, anchor, metric)
                 if percents:
                     name = file_name(f"{dataset}-{metric}" + (f"-{anchor}" if len(scope.anchors) > 1 else ""))
                     names, title = scope.names, scope.named_infos[metric].title

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hvqbench.analysis.pairs import Curves
+    from hvqbench.report.scope import Scope
 
 ROW = 0.24
 """Inches of height for each codec."""
@@ -37,6 +38,18 @@ def image_bd_rates(
     sign = 1.0 if metric_info(metric).higher_is_better else -1.0
     first, second = ((curve.image_bpp, sign * curve.image_values) for curve in (pair.anchor, pair.test))
     return pair.test.images, bd_rates(first, second)
+
+
+def codec_percents(scope: Scope, dataset: str, anchor: str, metric: str) -> dict[str, NDArray[np.float64]]:
+    """For each codec of *scope* with at least two finite BD-rates of images against *anchor*: these, in per cent."""
+    rows = scope.with_anchors
+    there = set(rows.loc[(rows["dataset"] == dataset) & (rows["status"] == "ok"), "codec"].unique())
+    percents = {}
+    for codec in (c for c in scope.codecs if c != anchor and {c, anchor} <= there):
+        values = image_bd_rates(scope.source.curves, codec, anchor, metric, dataset)[1]
+        if np.isfinite(values).sum() > 1:
+            percents[codec] = values[np.isfinite(values)]
+    return percents
 
 
 def per_image_figure(

@@ -100,15 +100,14 @@ def _items(scope: Scope) -> Iterator[tuple[str, str, str, list[str]]]:
 
     rows = scope.ok
     vq = "bytes.indices" in rows and rows["bytes.indices"].notna().any()
-    most = rows.groupby(["dataset", "codec"])["image"].nunique().max() if len(rows) else 0
     low, high = (rows["bpp"].min(), rows["bpp"].max()) if len(rows) else (0.0, 1.0)
     yield "figure", "rd", "Rate-distortion curves, a figure for each data set and a panel for each metric.", [
         'width = "double"  # or "single": a column',
         f"# bpp = [{low:.3g}, {high:.3g}]  # the rates that are shown",
     ]  # fmt: skip
-    if len(scope.codecs) > 1 and most > 1 and scope.of_images:
+    if metric := _with_image_bd_rates(scope):
         yield "figure", "per-image", "BD-rate of each image: many small gains, or a few great ones?", [
-            f"metrics = {_list(list(scope.of_images)[:1])}",
+            f"metrics = {_list([metric])}",
             'width = "single"',
         ]  # fmt: skip
     if vq:
@@ -125,6 +124,15 @@ def _items(scope: Scope) -> Iterator[tuple[str, str, str, list[str]]]:
         yield "table", "sets", "Metrics of whole sets.", []
     if has_times:
         yield "table", "timing", "Times, speed and memory.", []
+
+
+def _with_image_bd_rates(scope: Scope) -> str:
+    """The first metric in which images have BD-rates that a figure could show; empty if there is none."""
+    from hvqbench.curves import is_published
+    from hvqbench.report.per_image import codec_percents
+
+    places = [(d, a) for d in scope.datasets for a in scope.anchors if not is_published(a)]
+    return next((m for m in scope.of_images if any(codec_percents(scope, d, a, m) for d, a in places)), "")
 
 
 def _contents(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
