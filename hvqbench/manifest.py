@@ -80,6 +80,14 @@ def size_of(dataset: str) -> int | None:
     return read_manifest(files[dataset]).images if dataset in files else None
 
 
+def title_of(dataset: str) -> str:
+    """What papers call a data set of the catalog; the name itself of one that the catalog does not know."""
+    from hvqbench.catalog import dataset_files
+
+    files = dataset_files()
+    return read_manifest(files[dataset]).title if dataset in files else dataset
+
+
 def read_manifest(path: Path) -> Manifest:
     """Parse one manifest; its file name is the data set's id."""
     return read_settings(Manifest, read_toml(path), str(path), id=path.stem)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.manifest import size_of
+from hvqbench.manifest import size_of, title_of
 from hvqbench.report import ReportFiles, make_report
 from hvqbench.report.captions import place
 from hvqbench.report.names import Names
@@ -191,6 +191,13 @@ def test_a_template_holds_what_the_results_have_and_makes_a_report_as_it_is(
     assert (spec.codecs, spec.datasets) == (("huffman-vq", "hypervq", "jpeg"), ("kodak", "toy"))
     assert (spec.metrics, spec.anchors) == (("psnr", "lpips-alex"), ("hypervq",))
     assert spec.names["lpips-alex"] == "LPIPS (AlexNet)"
+    assert (spec.names["kodak"], spec.names["toy"]) == (title_of("kodak"), "toy")
+    assert title_of("kodak") != "kodak"
+    shown = re.sub(r"^# (published = |\"hific\" = )", r"\1", text, flags=re.MULTILINE)
+    (tmp_path / "shown.toml").write_text(shown)
+    with_published = read_spec(tmp_path / "shown.toml")
+    assert "hific" in with_published.published
+    assert with_published.names["hific"] == "hific"
     assert [item.kind for item in spec.figure] == ["rd", "per-image", "ledger"]
     assert [item.kind for item in spec.table] == ["points", "bd-rate"]
     assert not make_report(results, tmp_path / "out", spec=spec).missing

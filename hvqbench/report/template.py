@@ -61,6 +61,7 @@ def init_spec(
 
 def _lines(scope: Scope, selection: Selection, path: Path) -> Iterator[str]:
     from hvqbench.advice import command
+    from hvqbench.manifest import title_of
 
     make = command("report", str(path), "--out", path.stem, results=scope.source.folder)
     yield f"# {make}        (docs/reports.md lists every key)"
@@ -83,9 +84,13 @@ def _lines(scope: Scope, selection: Selection, path: Path) -> Iterator[str]:
     yield ""
     yield "[names]"
     yield "# What they are called in figures, tables and captions; files and CSV keep the ids."
-    called = {name: name for name in (*scope.codecs, *scope.datasets)}
+    called = {name: name for name in scope.codecs}
+    called |= {name: title_of(name) for name in scope.datasets}
     called |= {name: info.title for name, info in scope.infos.items()}
     yield from (f"{_text(name)} = {_text(own)}" for name, own in called.items())
+    if others := [name for name in published if name not in called]:
+        yield "# Of the published curves, for those that are shown:"
+        yield from (f"# {_text(name)} = {_text(name)}" for name in others)
     for kind, name, comment, keys in _items(scope):
         yield ""
         yield f"# {comment}"
