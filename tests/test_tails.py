@@ -33,15 +33,16 @@ def test_one_ruined_picture_shows_where_the_mean_hides_it() -> None:
 
 
 def test_few_images_have_a_worst_one_and_no_percentiles() -> None:
-    found = tails([30.0, 20.0, 25.0, 40.0], list("abcd"), higher_is_better=True)
+    found = tails([30.0, 20.0, 25.0, 40.0, *[50.0] * 5], list("abcdefghi"), higher_is_better=True)
     assert math.isnan(found.good)
     assert math.isnan(found.bad)
-    assert (found.worst, found.image, found.images) == (20.0, "b", 4)
+    assert (found.worst, found.image, found.images) == (20.0, "b", 9)
 
 
 def test_what_is_undefined_is_left_out_and_infinity_is_good() -> None:
-    found = tails([math.nan, math.inf, 20.0, 30.0, 40.0, math.inf], list("abcdef"), higher_is_better=True)
-    assert (found.images, found.worst, found.image) == (5, 20.0, "c")
+    values = [math.nan, math.inf, 20.0, 30.0, 40.0, math.inf, *[35.0] * 5]
+    found = tails(values, NAMES, higher_is_better=True)
+    assert (found.images, found.worst, found.image) == (10, 20.0, "photo2")
     assert found.good == math.inf
     assert tails([math.nan], ["a"], higher_is_better=True).images == 0
 
@@ -74,12 +75,12 @@ def test_the_summary_of_a_run_names_the_picture_that_the_codec_ruins() -> None:
     record = {"dataset": "d", "codec": "a", "point_name": "q", "point": 1.0, "status": "ok", "reason": "", "bpp": 0.5}
     record |= {"width": 64, "height": 64, "bytes": 9, "encode_s": 0.1, "decode_s": 0.1, "jobs": 1, "protocol": ""}
     record |= {"metrics": '{"psnr": "1", "lpips-alex": "1"}', "reconstruction_sha256": "x"}
-    values = [0.1, 0.1, 0.1, 0.1, 0.9]
+    values = [0.1] * 9 + [0.9]
     rows = pd.DataFrame([record | {"image": NAMES[n], "psnr": 30.0, "lpips-alex": v} for n, v in enumerate(values)])
     said = summarize(rows)
     assert "tails of lpips-alex: a tenth of the images is better, a tenth worse" in said
-    assert said.splitlines()[-1].split()[3:] == ["5", "0.2600", "0.1000", "0.5800", "0.9000", "photo4"]
-    assert "tails" not in summarize(rows[:4])
+    assert said.splitlines()[-1].split()[3:] == ["10", "0.1800", "0.1000", "0.1800", "0.9000", "photo9"]
+    assert "tails" not in summarize(rows[:9])
 
 
 def test_a_report_has_them_for_every_metric() -> None:
@@ -88,5 +89,5 @@ def test_a_report_has_them_for_every_metric() -> None:
     (table,) = tails_section(TableSpec(kind="tails"), Scope(ReportData(rows), Selection()))
     assert table.name == "tails"
     assert [cell.text for cell in table.cells[0]][-5:] == ["35.0000", "39.0000", "31.0000", "30.0000", "photo0"]
-    few = Scope(ReportData(rows[:4]), Selection())
+    few = Scope(ReportData(rows[:9]), Selection())
     assert list(tails_section(TableSpec(kind="tails"), few)) == []

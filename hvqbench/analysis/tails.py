@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 SHARE = 0.1
 """Of the images that are better than ``good``, and worse than ``bad``."""
 
-FEWEST_IMAGES = 5
-"""With fewer, a tenth of the images is none of them: the percentiles are NaN, and the worst image is all there is."""
+FEWEST_IMAGES = 10
+"""With fewer, a tenth of the images is less than one: the percentiles are NaN, and the worst image is all there is."""
 
 COLUMNS = ("dataset", "codec", "point_name", "point", "metric", "images", "mean", "good", "bad", "worst", "worst_image")
 
@@ -56,8 +56,8 @@ def tails(values: ArrayLike, images: ArrayLike, higher_is_better: bool) -> Tails
 
     Quantiles are interpolated linearly between the two images next to them.
 
-    >>> tails([0.1, 0.2, 0.3, 0.4, 0.5, 0.9], list("abcdef"), higher_is_better=False)
-    Tails(mean=0.4, good=0.15, bad=0.7, worst=0.9, image='f', images=6)
+    >>> tails([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 2], list("abcdefghijk"), higher_is_better=False)
+    Tails(mean=0.681818181818, good=0.2, bad=1.0, worst=2.0, image='k', images=11)
     """
     numbers = np.asarray(values, float)
     known = ~np.isnan(numbers)
