@@ -152,6 +152,8 @@ def score(
         typer.echo(f"{place}\n\n{summarize(rows)}\n")
     for line in scored.left_out:
         typer.echo(f"left out: {line}")
+    for line in scored.notes:
+        typer.echo(f"note: {line}")
     raise typer.Exit(1 if scored.left_out or scored.rows.empty else exit_code(scored.rows))
 
 
