@@ -164,7 +164,7 @@ def test_a_bad_image_is_one_line_and_costs_no_other(
         ("bd --anchor jpeg --metric lpips", "no metric 'lpips-alex': `hvqbench score --metric lpips-alex` adds it"),
         ("bd --anchor jpeg --metric psnr-y", "only published curves have that one"),
         ("bd --anchor jpeg --metric lpisp", "unknown metric 'lpisp'"),
-        ("bd --anchor jpeg", "bd needs --metric, what quality is measured by: name one of those that 'results' has: psnr"),
+        ("bd --anchor jpeg", "what quality is measured by: name one of those that 'results' has: psnr"),
         ("bd --anchor jpeg --metric psnr --codec wbep", "the results have no codec 'wbep'"),
         ("bd --anchor jpeg --metric psnr --dataset kodka", "the results have no data set 'kodka'"),
         ("report --anchor jpge", "the results have no codec 'jpge'"),

@@ -385,6 +385,17 @@ def test_a_baseline_has_a_readable_twin_that_shows_what_changed(results: pd.Data
     assert differ.startswith("toy,curve,q,20,image3,")
 
 
+def test_a_baseline_is_found_by_its_name_and_the_others_are_listed(
+    results: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_baseline(results, Path("reports/baselines/mine.parquet"))
+    assert read_baseline("mine").name == "mine"
+    for unknown in ("minee", "reports/baselines/minee.parquet"):
+        with pytest.raises(HvqbenchError, match=r"did you mean 'mine'\? there are mine, sample; save one"):
+            read_baseline(unknown)
+
+
 def test_the_readable_twin_stays_the_same_while_no_number_changes(
     results: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

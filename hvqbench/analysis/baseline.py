@@ -128,7 +128,7 @@ def _versions(text: str) -> list[str]:
 
 
 def read_baseline(path: str | Path) -> Baseline:
-    """A baseline by the path of its file, or by its name in a catalog's ``reports/baselines/``.
+    """A baseline by the path of its file, or by its name in ``reports/baselines/``, here or in a catalog.
 
     Raises
     ------
@@ -170,9 +170,12 @@ def _find(path: str | Path) -> Path:
 
     if Path(path).is_file():
         return Path(path)
-    known = {file.stem: file for folder in content_folders("reports") for file in folder.glob("baselines/*.parquet")}
+    folders = [*content_folders("reports"), Path("reports")]  # where `baseline save` puts it goes before a catalog
+    known = {file.stem: file for folder in folders for file in sorted(folder.glob("baselines/*.parquet"))}
     if str(path) not in known:
+        listed = f"there are {', '.join(sorted(known))}; " if known else ""
         raise HvqbenchError(
-            f"there is no baseline {str(path)!r}: {closest(str(path), known)}save one with `hvqbench baseline save`"
+            f"there is no baseline {str(path)!r}: {closest(Path(path).stem, known)}{listed}"
+            "save one with `hvqbench baseline save NAME`"
         )
     return known[str(path)]
