@@ -157,6 +157,8 @@ def test_a_bad_image_is_one_line_and_costs_no_other(
         ("run --codec , --dataset good", "--codec names nothing"),
         ("run --codec jpeg --dataset good --points ,", "--points names nothing"),
         ("run --codec jpeg --dataset good --points nan --metric psnr", "every one must be a finite number"),
+        ("run --codec jpeg@9000,webp --dataset good", "jpeg: quality 9000 is not in its range, 0 to 100: correct it"),
+        ("run --codec hypervq --points=-1 --dataset good", "L -1 is not in its range, 0 or more: correct it, or"),
         ("run --codec jpeg --dataset good --device no-such", "cannot use device 'no-such'"),
         ("run --codec ./no/codec.toml --dataset good", "cannot read no/codec.toml"),
         ("bd --anchor jpge --metric psnr", "the results have no codec 'jpge': did you mean 'jpeg'? they have jpeg"),
