@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -340,6 +341,16 @@ def test_values_of_another_version_of_a_metric_are_not_counted(
     (compared,) = (f for f in report.findings if (f.codec, f.what) == (codec, quality))
     assert compared.verdict == "fine"
     assert compared.change == 0
+
+
+def test_an_interval_is_written_in_one_form(baseline: Baseline, results: pd.DataFrame) -> None:
+    bytes_of = {"worse": with_bytes(results, 1.01), "fine": results}
+    for verdict, rows in bytes_of.items():
+        report = check(baseline, rows)
+        assert any(finding.verdict == verdict for finding in report.findings if finding.what == "BD-rate in psnr")
+        for told in (to_text(report), to_markdown(report)):
+            assert re.search(r"[+-]\d+\.\d\d % \[[+-]\d+\.\d\d to [+-]\d+\.\d\d %\]", told), told
+            assert not re.search(r"\[[+-]\d+\.\d\d(,| to [+-]\d+\.\d\d\])", told), told
 
 
 def test_what_a_pull_request_and_a_server_read(baseline: Baseline, results: pd.DataFrame) -> None:
