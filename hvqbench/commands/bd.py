@@ -16,7 +16,7 @@ app = typer.Typer(**PLAIN)
 @app.command()
 def bd(
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="Metric ids; commas or repeat. Needed: one at least.")
+        list[str] | None, typer.Option("--metric", help="Metric ids; commas or repeat; required.")
     ] = None,
     anchor: Annotated[
         str | None, typer.Option("--anchor", help="The codec to compare with; published:NAME too.")
