@@ -25,9 +25,13 @@ SHIPPED := $(VQ) classic
 # restore the same pixels, which are judged once.
 DEMO := jpeg@5,30 vvenc@37,42,47,51 fixed-vq@0 huffman-vq@0,1.6 hypervq@0,1.6 hypervq-search@0,1.6
 GATE := $(BIN)/hvqbench run --dataset sample --metric psnr --results .cache/gate
-# Of one version pip takes the wheel with a suffix, 2.0+cpu.
+# Of one version pip takes the wheel with a suffix, 2.0+cpu. An index that does not answer would be tried anew for each
+# package, so it is asked once, as the shell runs the recipe: only then is there a Python.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+ANSWERS := $(BIN)/python -c 'import urllib.request; urllib.request.urlopen("$(CPU_INDEX)/torch/", timeout=10)' 2>/dev/null
+NO_ANSWER := make: $(CPU_INDEX) is not reachable: installing PyTorch with CUDA, 3 GB to download; to have it without, interrupt, install torch and torchvision into .venv by other means and run make again
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
-  $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
+  $(if $(CPU),$$($(ANSWERS) && echo --extra-index-url $(CPU_INDEX) || echo '$(NO_ANSWER)' >&2))
 
 .PHONY: all .venv dev demo test check docs faults bench gate gate-baseline kodak clean
 all: test

@@ -150,6 +150,12 @@ class Codec(ABC):
         return float(low), float(high)
 
     @property
+    def declared_range(self) -> tuple[float, float] | None:
+        """:attr:`point_range` where the codec declares it; None where that is only the ends of its ladder."""
+        declares = self.spec.options.get("point_range") or type(self).point_range is not Codec.point_range
+        return self.point_range if declares else None
+
+    @property
     def has_weight(self) -> bool:
         """Whether the points are weights of the rate, with no greatest one."""
         return bool(self.points) and math.isinf(self.point_range[1])

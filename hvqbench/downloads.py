@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlsplit
 
-from hvqbench.errors import HvqbenchError, UnavailableError
+from hvqbench.errors import HvqbenchError, UnavailableError, say
 from hvqbench.files import atomic_path, atomic_write
 
 CACHE_VARIABLE = "HVQBENCH_CACHE"
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 60.0
+PLAIN_INTERVAL_S = 30.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -97,6 +99,8 @@ def fetch(url: str, path: Path, sha256: str = "") -> None:
 def download_source(requirement: str, sha256: str, folder: Path) -> Path:
     """Fetch the source distribution ``name==version`` into *folder* with pip, and check it; its archive.
 
+    In a terminal pip's progress bar is on stderr; elsewhere a line every :data:`PLAIN_INTERVAL_S` seconds.
+
     Raises
     ------
     UnavailableError
@@ -106,17 +110,35 @@ def download_source(requirement: str, sha256: str, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
     name = requirement.partition("==")[0]
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
-    done = subprocess.run(
-        [*pip, "--dest", str(folder), "--requirement", str(requirements)], capture_output=True, text=True, check=False
-    )
+    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--no-binary", name]
+    complaints = _call_pip([*pip, "--dest", str(folder), "--requirement", str(requirements)], requirement)
     archives = list(folder.glob("*.tar.gz"))
     if not archives:
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        reason = (complaints.strip().splitlines() or ["no output"])[-1]
         raise UnavailableError(f"pip cannot download {requirement}: {reason}")
     if sha256_of(archives[0]) != sha256:
         raise UnavailableError(f"{archives[0].name} has another sha256 than {sha256}")
     return archives[0]
+
+
+def _call_pip(command: list[str], requirement: str) -> str:
+    """Run pip, and let whoever waits see that it works; its own stderr."""
+    bar = sys.stderr.isatty()
+    process = subprocess.Popen(
+        command, stdout=sys.stderr if bar else subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    begin = monotonic()
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=PLAIN_INTERVAL_S)[1]
+            except subprocess.TimeoutExpired:
+                if not bar:
+                    say(f"still fetching {requirement}, {monotonic() - begin:.0f} s so far")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
 
 
 def torch_hub_folder() -> Path:

@@ -80,6 +80,7 @@ def list_datasets() -> Listing:
         try:
             manifest = read_manifest(path)
             extra = {"images": manifest.images, "licence": manifest.licence}
+            extra |= {"megabytes": manifest.megabytes if manifest.urls else 0}  # to download, where it is not here yet
             listing.append(_entry(name, manifest.summary, dataset_unavailable(name), **extra))
         except HvqbenchError as error:
             listing.append(_entry(name, "(no valid manifest)", str(error)))

@@ -3,8 +3,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import os
 import pickle
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -220,3 +222,50 @@ def test_nothing_is_fetched_over_plain_http_without_a_whole_hash(tmp_path: Path)
     for sha256 in ("", "7be5be79"):
         with pytest.raises(UnavailableError, match="is not https and its sha256 is not known"):
             downloads.fetch("http://example.org/a.pth", tmp_path / "a.pth", sha256)
+
+
+SLOW_PIP = """#!/bin/sh
+echo '64 of 64 MB'
+sleep 0.5
+while [ "$1" != --dest ]; do shift; done
+printf content > "$2/thing-1.0.tar.gz"
+"""
+
+
+@pytest.fixture
+def slow_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A Python whose pip says how far it is and takes half a second; the sha256 of what it brings."""
+    script = tmp_path / "python"
+    script.write_text(SLOW_PIP)
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(downloads, "PLAIN_INTERVAL_S", 0.1)
+    return hashlib.sha256(b"content").hexdigest()
+
+
+def test_pip_says_that_it_is_still_fetching(slow_pip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert downloads.download_source("thing==1.0", slow_pip, tmp_path).name == "thing-1.0.tar.gz"
+    said = capsys.readouterr()
+    assert "still fetching thing==1.0" in said.err
+    assert not said.out  # where --json is
+
+
+def test_in_a_terminal_the_bar_of_pip_is_on_stderr(
+    slow_pip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.openpty()
+    with open(theirs, "w") as terminal, open(ours, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        downloads.download_source("thing==1.0", slow_pip, tmp_path)
+        shown = screen.read(1000).decode()
+    assert "64 of 64 MB" in shown
+    assert "still fetching" not in shown
+
+
+def test_what_pip_complains_of_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho 'ERROR: no such thing' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with pytest.raises(UnavailableError, match=r"cannot download thing==1.0: ERROR: no such thing"):
+        downloads.download_source("thing==1.0", "0" * 64, tmp_path)

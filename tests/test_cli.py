@@ -38,6 +38,18 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: i
     return lines[0]
 
 
+def test_a_data_set_that_is_not_here_says_what_there_is_to_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("HVQBENCH_DATA", "HVQBENCH_CACHE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    lines = {line.split()[0]: line for line in said(capsys, "ls", "datasets").splitlines()}
+    assert lines["kodak"].endswith("(15 MB to download)")
+    assert "to download" not in lines["sample"]
+    sizes = {entry["id"]: entry["megabytes"] for entry in json.loads(said(capsys, "ls", "datasets", "--json"))}
+    assert (sizes["kodak"], sizes["sample"]) == (15, 0)
+
+
 def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> str:
     """What a command prints to stdout."""
     with pytest.raises(SystemExit) as caught:

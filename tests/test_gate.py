@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -342,6 +343,16 @@ def test_values_of_another_version_of_a_metric_are_not_counted(
     assert compared.change == 0
 
 
+def test_an_interval_is_written_in_one_form(baseline: Baseline, results: pd.DataFrame) -> None:
+    bytes_of = {"worse": with_bytes(results, 1.01), "fine": results}
+    for verdict, rows in bytes_of.items():
+        report = check(baseline, rows)
+        assert any(finding.verdict == verdict for finding in report.findings if finding.what == "BD-rate in psnr")
+        for told in (to_text(report), to_markdown(report)):
+            assert re.search(r"[+-]\d+\.\d\d % \[[+-]\d+\.\d\d to [+-]\d+\.\d\d %\]", told), told
+            assert not re.search(r"\[[+-]\d+\.\d\d(,| to [+-]\d+\.\d\d\])", told), told
+
+
 def test_what_a_pull_request_and_a_server_read(baseline: Baseline, results: pd.DataFrame) -> None:
     report = check(baseline, with_bytes(results, 1.01))
     markdown = to_markdown(report)
@@ -371,8 +382,7 @@ def test_a_baseline_has_a_readable_twin_that_shows_what_changed(results: pd.Data
     path = tmp_path / "toy.parquet"
     save_baseline(results, path, exact=["single"])
     before = path.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
-    assert before[0].startswith("# baseline toy, saved 20")
-    assert before[1:3] == ["# curve on toy: code curve; metrics psnr/1", "# single on toy: code single; metrics psnr/1"]
+    assert before[:3] == ["# baseline toy", "# curve on toy: metrics psnr/1", "# single on toy: metrics psnr/1"]
     table = pd.read_csv(path.with_suffix(".csv"), comment="#")
     saved = read_baseline(path).rows
     assert table["bytes"].tolist() == saved["bytes"].tolist()
@@ -382,8 +392,32 @@ def test_a_baseline_has_a_readable_twin_that_shows_what_changed(results: pd.Data
     changed.loc[(changed["codec"] == "curve") & (changed["image"] == "image3") & (changed["point"] == 20), "bytes"] += 1
     save_baseline(changed, path, exact=["single"])
     after = path.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
-    (differ,) = [new for old, new in zip(before[1:], after[1:], strict=True) if old != new]
+    (differ,) = [new for old, new in zip(before, after, strict=True) if old != new]
     assert differ.startswith("toy,curve,q,20,image3,")
+
+
+def test_a_baseline_is_found_by_its_name_and_the_others_are_listed(
+    results: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_baseline(results, Path("reports/baselines/mine.parquet"))
+    assert read_baseline("mine").name == "mine"
+    for unknown in ("minee", "reports/baselines/minee.parquet"):
+        with pytest.raises(HvqbenchError, match=r"did you mean 'mine'\? there are mine, sample; save one"):
+            read_baseline(unknown)
+
+
+def test_the_readable_twin_stays_the_same_while_no_number_changes(
+    results: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, later = tmp_path / "first" / "toy.parquet", tmp_path / "later" / "toy.parquet"
+    save_baseline(results, first)
+    monkeypatch.setattr("hvqbench.bench.task.now", lambda: "2099-01-01T00:00:00")
+    save_baseline(results.assign(codec_fingerprint=results["codec_fingerprint"] + "-2"), later)
+    assert first.with_suffix(".csv").read_bytes() == later.with_suffix(".csv").read_bytes()
+    known = read_baseline(later)  # what was saved when, and of which code
+    assert known.saved == "2099-01-01T00:00:00"
+    assert known.rows["codec_fingerprint"].str.endswith("-2").all()
 
 
 def test_check_on_the_command_line(

@@ -147,10 +147,24 @@ def test_what_fails_is_a_row_and_what_is_missing_is_said(
     said = capsys.readouterr().out
     assert "8x8 pixels for an image of 48x40: give it in the original's size" in said
     assert "convert it to PNG or remove it" in said
-    assert "left out: theirs at 3: the table has 1 of the 2 images of photos" in said
+    assert "note: theirs at 3: the table has 1 of the 2 images of photos" in said
     rows = hvqbench.read_results(theirs.parent / "results")
     assert (rows["status"] == "failed").sum() == 2
     assert rows.loc[rows["status"] == "failed", "psnr"].isna().all()
+
+
+def test_a_table_of_some_images_is_no_failure(
+    theirs: Path, originals: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = theirs.parent / "sizes.csv"
+    header, *rows = sizes.read_text().splitlines()
+    sizes.write_text("\n".join([header, *(row for row in rows if not row.startswith("b"))]) + "\n")
+    options = ["--reconstructions", str(theirs), "--sizes", str(sizes), "--name", "theirs", "--metric", "psnr"]
+    options += ["--dataset", str(originals), "--results", str(theirs.parent / "results")]
+    assert _run("score", *options) == 0
+    said = capsys.readouterr().out
+    assert "note: theirs at 3: the table has 1 of the 2 images of photos, and its means are of those alone" in said
+    assert "left out" not in said
 
 
 def test_metrics_of_whole_sets_are_of_the_pictures(

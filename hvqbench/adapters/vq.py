@@ -66,6 +66,10 @@ class VQCodec(Codec):
         return (0.0, math.inf) if self.options.point == "weight" else super().point_range
 
     @property
+    def declared_range(self) -> tuple[float, float] | None:
+        return self.point_range if self.options.point == "weight" else None
+
+    @property
     def has_granularities(self) -> bool:
         """Whether :attr:`steering` means anything to it."""
         return bool(self.options.router)

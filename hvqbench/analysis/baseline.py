@@ -104,16 +104,16 @@ def save_baseline(
 
 
 def as_csv(baseline: Baseline) -> str:
-    """*baseline* as text: above the rows a comment for each codec, with the versions that its numbers are of.
+    """*baseline* as text: above the rows a comment for each codec, with the versions of the metrics that it has.
 
-    Metrics have six digits, and hashes their first twelve.
+    Metrics have six digits, and hashes their first twelve. When and of which code it was saved is in the other file
+    alone: this one stays the same while its numbers do, so that a diff has nothing else.
     """
     rows = baseline.rows
-    lines = [f"# baseline {baseline.name}, saved {baseline.saved} with hvqbench {baseline.version}"]
+    lines = [f"# baseline {baseline.name}"]
     for (dataset, codec), own in rows.groupby(["dataset", "codec"], sort=False):
-        code = ", ".join(str(text)[:SHORT] for text in own["codec_fingerprint"].unique())
         of_metrics = ", ".join({version: None for text in own["metrics"].unique() for version in _versions(text)})
-        lines.append(f"# {codec} on {dataset}: code {code}; metrics {of_metrics or 'none'}")
+        lines.append(f"# {codec} on {dataset}: metrics {of_metrics or 'none'}")
     names = ["dataset", "codec", "point_name", "point", "image", "bytes", *baseline.metrics]
     hashes = {"digest": "digest", "bitstream": "bitstream_sha256"}
     shown = rows[names].assign(
@@ -128,7 +128,7 @@ def _versions(text: str) -> list[str]:
 
 
 def read_baseline(path: str | Path) -> Baseline:
-    """A baseline by the path of its file, or by its name in a catalog's ``reports/baselines/``.
+    """A baseline by the path of its file, or by its name in ``reports/baselines/``, here or in a catalog.
 
     Raises
     ------
@@ -170,9 +170,12 @@ def _find(path: str | Path) -> Path:
 
     if Path(path).is_file():
         return Path(path)
-    known = {file.stem: file for folder in content_folders("reports") for file in folder.glob("baselines/*.parquet")}
+    folders = [*content_folders("reports"), Path("reports")]  # where `baseline save` puts it goes before a catalog
+    known = {file.stem: file for folder in folders for file in sorted(folder.glob("baselines/*.parquet"))}
     if str(path) not in known:
+        listed = f"there are {', '.join(sorted(known))}; " if known else ""
         raise HvqbenchError(
-            f"there is no baseline {str(path)!r}: {closest(str(path), known)}save one with `hvqbench baseline save`"
+            f"there is no baseline {str(path)!r}: {closest(Path(path).stem, known)}{listed}"
+            "save one with `hvqbench baseline save NAME`"
         )
     return known[str(path)]

@@ -63,14 +63,17 @@ class Finding:
     note: str = ""
 
     @property
+    def shown_change(self) -> str:
+        """The change with its interval: ``+0.51 % [+0.20 to +0.83 %]``; empty where it is no matter of degree."""
+        if math.isnan(self.change):
+            return ""
+        low, high = self.interval
+        return f"{self.change:+.2f} %" + ("" if math.isnan(low) else f" [{low:+.2f} to {high:+.2f} %]")
+
+    @property
     def text(self) -> str:
         """In one line, without data set, codec and verdict."""
-        parts = [self.what]
-        if not math.isnan(self.change):
-            parts.append(f"{self.change:+.2f} %")
-        if not math.isnan(self.interval[0]):
-            parts.append(f"[{self.interval[0]:+.2f} to {self.interval[1]:+.2f}]")
-        said = " ".join(parts) + (f": {self.note}" if self.note else "")
+        said = f"{self.what} {self.shown_change}".rstrip() + (f": {self.note}" if self.note else "")
         return said + (f" ({', '.join(self.images)})" if self.images else "")
 
 

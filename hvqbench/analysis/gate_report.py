@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ def to_text(report: GateReport) -> str:
     lines = [f"  {f.verdict:<13}{f.dataset}  {f.codec}  {f.text}" for f in _sorted(report) if f.verdict != "fine"]
     fine: dict[tuple[str, str], list[str]] = {}
     for finding in report.of("fine"):
-        fine.setdefault((finding.dataset, finding.codec), []).append(f"{finding.what} {_change(finding)}".rstrip())
+        fine.setdefault((finding.dataset, finding.codec), []).append(f"{finding.what} {finding.shown_change}".rstrip())
     lines += [f"  {'fine':<13}{dataset}  {codec}  {', '.join(what)}" for (dataset, codec), what in fine.items()]
     return "\n".join([report.headline, *lines])
 
@@ -61,15 +60,8 @@ def _table(findings: Sequence[Finding]) -> str:
     from tabulate import tabulate
 
     rows = [
-        [MARKS[f.verdict], f.dataset, f.codec, f.what, _change(f), "<br>".join(filter(None, [*f.images, f.note]))]
+        [MARKS[f.verdict], f.dataset, f.codec, f.what, f.shown_change, "<br>".join(filter(None, [*f.images, f.note]))]
         for f in findings
     ]
     head = ["", "data set", "codec", "what", "change", "images"]
     return str(tabulate(rows, headers=head, tablefmt="github", disable_numparse=True))
-
-
-def _change(finding: Finding) -> str:
-    if math.isnan(finding.change):
-        return ""
-    low, high = finding.interval
-    return f"{finding.change:+.2f} %" + ("" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")

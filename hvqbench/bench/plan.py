@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -88,6 +89,11 @@ def find_entries(codecs: Codecs, points: Sequence[float] | None = None) -> list[
     """The codecs that :func:`hvqbench.selection.choose_codecs` finds, and those that are given as classes or objects.
 
     Points of their own (``hypervq@0,1.6``) go before *points*, and these before a codec's ladder.
+
+    Raises
+    ------
+    HvqbenchError
+        An unknown codec, or a point outside the range that its codec declares.
     """
     from hvqbench.catalog import source_of
     from hvqbench.selection import Choice, choose_codecs
@@ -100,8 +106,25 @@ def find_entries(codecs: Codecs, points: Sequence[float] | None = None) -> list[
         if any(named):
             own = [point for chosen in named for point in chosen or points or entry.spec.points]
             entry = replace(entry, points=tuple(dict.fromkeys(own)))
+        _check_points(entry, entry.points or points or ())
         entries.append(entry)
     return entries
+
+
+def _check_points(entry: Entry, points: Sequence[float]) -> None:
+    """Refuse what the codec's encoder would, image by image; one that declares no range is asked then."""
+    codec = entry.codec
+    if codec is None or entry.broken or codec.declared_range is None:
+        return
+    low, high = codec.declared_range
+    beyond = [point for point in points if not low <= point <= high]
+    if beyond:
+        name = entry.spec.id
+        limits = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+        asked = f"{entry.spec.point_name} {', '.join(f'{point:g}' for point in beyond)}"
+        usual = (*entry.spec.points, low)[0]
+        remedy = "" if entry.points else f", or give this codec points of its own, like {name}@{usual:g}"
+        raise HvqbenchError(f"{name}: {asked} is not in its range, {limits}: correct it{remedy}")
 
 
 def make_plan(

@@ -121,7 +121,7 @@ def score_reconstructions(
             scorer = partial(_SetScorer, {item.task.identity: item.picture for item in items})
             tasks = [item.task for item in items]
             asked |= measure_sets(store, whole, tasks, teams, {name: context}, progress, scorer=scorer)
-    return Scored(finish(store, data.id, asked), missing_pictures(lines, name, data))
+    return Scored(finish(store, data.id, asked), notes=missing_pictures(lines, name, data))
 
 
 def _declared(name: str, rate: Rate | None) -> tuple[str, Protocol]:

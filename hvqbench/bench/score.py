@@ -41,6 +41,8 @@ class Scored:
     """All rows that were asked for, measured now or before."""
     left_out: list[str] = field(default_factory=list)
     """What could not be scored, why, and what to do; one line each."""
+    notes: list[str] = field(default_factory=list)
+    """What was not asked for, and whoever reads the numbers should know; one line each."""
 
 
 def score(

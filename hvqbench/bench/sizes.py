@@ -88,7 +88,8 @@ def missing_pictures(lines: Sequence[StatedSize], name: str, data: Dataset) -> l
     for stated in lines:
         counts[stated.point] = counts.get(stated.point, 0) + 1
     return [
-        f"{name} at {point:g}: the table has {count} of the {len(data)} images of {data.id}"
+        f"{name} at {point:g}: the table has {count} of the {len(data)} images of {data.id}, "
+        "and its means are of those alone; `hvqbench bd` pairs codecs by image, over the images that both have"
         for point, count in sorted(counts.items())
         if count < len(data)
     ]

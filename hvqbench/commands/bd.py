@@ -15,7 +15,9 @@ app = typer.Typer(**PLAIN)
 
 @app.command()
 def bd(
-    metric: Annotated[list[str], typer.Option("--metric", help="Metric ids; commas or repeat.")],
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Metric ids; commas or repeat; required.")
+    ] = None,
     anchor: Annotated[
         str | None, typer.Option("--anchor", help="The codec to compare with; published:NAME too.")
     ] = None,
@@ -39,6 +41,8 @@ def bd(
 
     if per_image + matrix + gap + at_rate + (figure is not None) > 1:
         raise HvqbenchError("--per-image, --matrix, --gap, --at-rate and --figure are views of their own: give one")
+    if metric is None:
+        raise _no_metric(results)
     pairs = Comparison(
         results, anchor, split(metric, "metric"), split(codec, "codec") if codec else (), dataset, method
     )
@@ -57,3 +61,14 @@ def bd(
     typer.echo(view.json if json else view.text)
     if view.nothing:
         raise typer.Exit(1)
+
+
+def _no_metric(results: Path) -> HvqbenchError:
+    """Which metrics *results* could be compared in."""
+    from hvqbench.analysis.baseline import metrics_of
+    from hvqbench.bench.reading import read_results
+
+    rows = read_results(results, columns={"metrics", "status"})
+    known = metrics_of(rows) if len(rows) else []
+    remedy = f"name one of those that {str(results)!r} has: {', '.join(known)}" if known else "name one, like psnr"
+    return HvqbenchError(f"bd needs --metric, what quality is measured by: {remedy}")

@@ -27,7 +27,7 @@ def _baselines() -> None:
 
 @app.command()
 def check(
-    baseline: Annotated[str, typer.Option("--baseline", help="The baseline: its file, or its name in the catalog.")],
+    baseline: Annotated[str, typer.Option("--baseline", help="The baseline: its file, or its name.")],
     results: Annotated[
         Path | None, typer.Option("--results", help="Compare these results; default: the codecs are run.")
     ] = None,

@@ -100,7 +100,9 @@ def _print(entries: Listing, reasons: bool, as_json: bool) -> None:
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     reasons |= len(entries) == 1
     for entry in entries:
-        line = f"{entry['id']:<{width}}  {'ready' if entry['ready'] else '-':<5}  {entry['summary']}"
+        size = entry.get("megabytes") if not entry["ready"] else 0
+        summary = entry["summary"] + (f" ({size} MB to download)" if size else "")
+        line = f"{entry['id']:<{width}}  {'ready' if entry['ready'] else '-':<5}  {summary}"
         typer.echo(line if len(line) <= columns else f"{line[: columns - 1]}…")
         if reasons and entry["reason"]:
             typer.echo(f"{'':<{width}}         {entry['reason']}")

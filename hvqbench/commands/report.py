@@ -24,7 +24,9 @@ def report(
     dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Only these data sets.")] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Only these metrics.")] = None,
     results: Results = Path("results"),
-    out: Annotated[Path, typer.Option("--out", help="Folder for figures and tables.")] = Path("report"),
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for figures and tables.")] = Path(
+        "report"
+    ),
     anchor: Annotated[
         str | None, typer.Option("--anchor", help="The codec that BD-rates are against; published:NAME too.")
     ] = None,
@@ -32,7 +34,8 @@ def report(
         list[str] | None, typer.Option("--published", help="Published curves to show as well; commas or repeat.")
     ] = None,
     init: Annotated[
-        Path | None, typer.Option("--init", help="Only write a spec to start from, of what the results have.")
+        Path | None,
+        typer.Option("--init", metavar="FILE", help="Only write a spec to start from, of what the results have."),
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Also write one HTML file with everything.")] = False,
     maps: Annotated[

@@ -27,7 +27,9 @@ Timeout = Annotated[
     float | None,
     typer.Option("--timeout", help="Seconds for one image in an encoder, decoder or metric; default: 14400."),
 ]
-SmallSets = Annotated[bool, typer.Option("--small-sets", help="Compute FID and KID even of sets too small for them.")]
+SmallSets = Annotated[
+    bool, typer.Option("--small-sets", help="FID and KID also of sets of too few images: such values are biased.")
+]
 
 
 @app.command()
@@ -39,7 +41,9 @@ def run(
     ] = None,
     points: Annotated[
         list[str] | None,
-        typer.Option("--points", "--point", help="Operating points; default: each codec's ladder, or its @POINTS."),
+        typer.Option(
+            "--points", "--point", help="Operating points; default: a codec's @POINTS, or its own list of points."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
     results: Results = Path("results"),
@@ -102,7 +106,11 @@ def score(
     results: Results = Path("results"),
     codec: Annotated[list[str] | None, typer.Option("--codec", help="Only these codecs.")] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", help="Only these: ids, or the folders that were run.")
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            help="Only results on these data sets: ids, or folders. With pictures of others: their originals.",
+        ),
     ] = None,
     reconstructions: Annotated[
         Path | None, typer.Option("--reconstructions", help="Folder of pictures that others decoded, as a new codec.")
@@ -152,6 +160,8 @@ def score(
         typer.echo(f"{place}\n\n{summarize(rows)}\n")
     for line in scored.left_out:
         typer.echo(f"left out: {line}")
+    for line in scored.notes:
+        typer.echo(f"note: {line}")
     raise typer.Exit(1 if scored.left_out or scored.rows.empty else exit_code(scored.rows))
 
 
