@@ -168,8 +168,8 @@ def test_names_are_words_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('names = "x"', "write it as a table of names"),
-        ("[names]\njpeg = 1", "write it as a table of names"),
+        ('names = "x"', "write it as a table"),
+        ("[names]\njpeg = 1", "set it to text in quotes"),
         ('[names]\na = "X"\nb = "X"', "two are called 'X'"),
     ],
 )
