@@ -175,7 +175,7 @@ def test_names_are_words_of_their_own() -> None:
 )
 def test_wrong_names_are_one_line(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text(text)
-    with pytest.raises(HvqbenchError, match=f"bad.toml: names: {said}"):
+    with pytest.raises(HvqbenchError, match=f"bad.toml: names.*{said}"):
         read_spec(tmp_path / "bad.toml")
 
 
