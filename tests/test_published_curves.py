@@ -371,7 +371,9 @@ def test_names_that_compressai_gave_earlier(tmp_path: Path) -> None:
 def test_a_network_is_asked_for_and_never_guessed(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('{"name": "My Codec", "results": {"bpp": [0.1], "lpips": [0.2], "encoding_time": [1]}}')
-    with pytest.raises(HvqbenchError, match=r"'lpips' is not a metric.*--map lpips=lpips-alex \(lpips-unknown if nobody"):
+    with pytest.raises(
+        HvqbenchError, match=r"'lpips' is not a metric.*--map lpips=lpips-alex \(lpips-unknown if nobody"
+    ):
         import_curves([path], "there", dataset="kodak")
     (point,) = parse_points(import_curves([path], "x", dataset="kodak", names={"lpips": "lpips-unknown"}), "x")
     assert (point.codec, point.metric) == ("My-Codec", "lpips-unknown")
