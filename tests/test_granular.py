@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from toy_pyramid import Pyramid
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.sources import import_file
 from hvqbench.vq.choose import Source
 from hvqbench.vq.granular import SPLIT, GranularTokenizer, doubled, presence
 from hvqbench.vq.layout import ABSENT, GridSpec, Layout, by_name
@@ -31,9 +31,6 @@ HEIGHT, WIDTH = 150, 250
 GOLDEN = Path(__file__).parent / "streams" / "granular"
 """A small model, codebooks, payloads and what they decode to. Made anew, only when the format changes on purpose, by
 ``python tests/test_granular.py``."""
-
-
-Pyramid = import_file(Path(__file__).parent / "toy_pyramid.py").Pyramid
 
 
 @pytest.fixture(scope="module")

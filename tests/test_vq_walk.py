@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 import pytest
 import torch
+import toy_pyramid
 from torch import Tensor
 
 from hvqbench.adapters.vq import VQCodec
@@ -49,13 +50,8 @@ class Neighbour(IndexModel):
                 sent[grid.name][position], left = symbols, int(symbols)
 
 
-class Pyramid(BaseTokenizer):
-    """Means over squares of 32, 16 and 8 pixels, each what the coarser ones left, under random codebooks."""
-
-    factor = 32
-    grids = tuple(GridSpec(f"f{factor}", factor) for factor in (32, 16, 8))
-    reach = 0  # type: ignore[assignment]
-    digest = "pyramid"
+class Pyramid(toy_pyramid.Pyramid):
+    """With smaller codebooks, and features of several kinds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,17 +59,10 @@ class Pyramid(BaseTokenizer):
         self.codebooks = [torch.randn(size, 3, generator=generator) for size in (32, 16, 16)]
 
     def encode(self, image: Tensor) -> Features:
-        return {"image": image, "means": [torch.nn.functional.avg_pool2d(image, spec.factor) for spec in self.grids]}
+        return {"image": image, "means": super().encode(image)}
 
-    def target(self, features: Features, embeddings: Sequence[Tensor]) -> Tensor:
-        target = features["means"][len(embeddings)]
-        return target - sum(upsampled(coarse, target.shape[-2:]) for coarse in embeddings) if embeddings else target
-
-    def paint(self, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
-        scale = 32 // self.grids[len(embeddings) - 1].factor
-        size = [side * scale for side in embeddings[0].shape[-2:]]
-        image = sum(upsampled(part, size) for part in embeddings)
-        return upsampled(image, [side * 32 // scale for side in size])  # type: ignore[arg-type]
+    def target(self, features: Features, embeddings: Sequence[Tensor], present: Sequence[Tensor | None] = ()) -> Tensor:
+        return super().target(features["means"], embeddings)
 
 
 class Router(Pyramid):

@@ -89,7 +89,7 @@ class ImagecodecsCodec(Codec):
     def encode(self, image: Image, point: float) -> Bitstream:
         low, high = self._format.points
         if not low <= point <= high or (self._format.whole_points and point != int(point)):
-            kind = "no integer" if self._format.whole_points else "not"
+            kind = "not an integer" if self._format.whole_points else "not"
             reason = f"{self._format.point_name} {point:g} is {kind} from {low:g} to {high:g}"
             raise HvqbenchError(f"{self.id}: {reason}; correct the operating point")
         height, width = image.shape[:2]

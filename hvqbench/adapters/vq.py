@@ -194,12 +194,13 @@ class VQCodec(Codec):
     def model_fingerprint(self) -> bytes:
         """Three bytes in every stream that bind it to this tokenizer and these index models."""
         from hvqbench.vq.container import FINGERPRINT_BYTES
+        from hvqbench.vq.weights import sha256
 
         # Of a class it is the weights that count: a comment more in its source does not change what streams mean.
         own = is_own(self.options.tokenizer)
         parts = [self.tokenizer.digest] if own else []
         files = self._index_files if own else self.files()
-        parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+        parts += [sha256(path) for path in files]
         text = " ".join([self.version, self.options.index_model, *parts])
         return hashlib.sha256(text.encode()).digest()[:FINGERPRINT_BYTES]
 

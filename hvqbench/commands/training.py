@@ -17,6 +17,7 @@ app.add_typer(train_app, name="train")
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="A train.toml.")]
 DataOption = Annotated[Path, typer.Option("--data", help="A folder or zip archive of images.")]
+DataOptions = Annotated[list[Path], typer.Option("--data", help="A folder or zip archive of images; may be repeated.")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="For checkpoints, log and weights; default: runs/<the config's folder>.")
 ]
@@ -29,17 +30,14 @@ SetOption = Annotated[
 @train_app.command("tokenizer")
 def train_tokenizer(
     config: ConfigOption,
-    data: Annotated[list[Path], typer.Option("--data", help="A folder or zip archive of images; may be repeated.")],
+    data: DataOptions,
     out: OutOption = None,
     steps: StepsOption = None,
     override: SetOption = None,
     device: Device = "cpu",
 ) -> None:
     """Train a VQ tokenizer: encoder, codebook and decoder. Run it again to resume."""
-    from hvqbench import training
-
-    values = _overrides(override) | given(steps=steps)
-    _print(*training.train_tokenizer(config, data, _run_folder(config, out), device, **values))
+    _train("train_tokenizer", config, data, out, steps, override, device)
 
 
 @train_app.command("index-model")
@@ -52,26 +50,20 @@ def train_index_model(
     device: Device = "cpu",
 ) -> None:
     """Train an index model, hyperprior or transformer, on a tokenizer's indices. Run it again to resume."""
-    from hvqbench import training
-
-    values = _overrides(override) | given(steps=steps)
-    _print(training.train_index_model(config, data, _run_folder(config, out), device, **values))
+    _train("train_index_model", config, data, out, steps, override, device)
 
 
 @train_app.command("joint")
 def train_joint(
     config: ConfigOption,
-    data: Annotated[list[Path], typer.Option("--data", help="A folder or zip archive of images; may be repeated.")],
+    data: DataOptions,
     out: OutOption = None,
     steps: StepsOption = None,
     override: SetOption = None,
     device: Device = "cpu",
 ) -> None:
     """Train a tokenizer and its transformer together, from high rate to low. Run it again to resume."""
-    from hvqbench import training
-
-    values = _overrides(override) | given(steps=steps)
-    _print(*training.train_joint(config, data, _run_folder(config, out), device, **values))
+    _train("train_joint", config, data, out, steps, override, device)
 
 
 @train_app.command("granular")
@@ -84,10 +76,7 @@ def train_granular(
     device: Device = "cpu",
 ) -> None:
     """Train the hyperpriors and masks of granularities. Run it again to resume."""
-    from hvqbench import training
-
-    values = _overrides(override) | given(steps=steps)
-    _print(training.train_granular(config, data, _run_folder(config, out), device, **values))
+    _train("train_granular", config, data, out, steps, override, device)
 
 
 @train_app.command("bind")
@@ -119,6 +108,24 @@ def ablate(
     typer.echo(training.ablate(specification, data, out, dataset, limit, device).read_text(encoding="utf-8"), nl=False)
 
 
+def _train(
+    name: str,
+    config: Path,
+    data: Path | list[Path],
+    out: Path | None,
+    steps: int | None,
+    override: list[str] | None,
+    device: str,
+) -> None:
+    """Run the training *name* of :mod:`hvqbench.training`, and name what it wrote."""
+    from hvqbench import training
+
+    values = _overrides(override) | given(steps=steps)
+    folder = out or Path("runs") / config.resolve().parent.name
+    written = getattr(training, name)(config, data, folder, device, **values)
+    _print(*([written] if isinstance(written, Path) else written))
+
+
 def _overrides(texts: list[str] | None) -> dict[str, Any]:
     """``["rate=2.0", 'rate_mode="soft"']`` as a dictionary."""
     values: dict[str, Any] = {}
@@ -137,7 +144,3 @@ def _print(*paths: Path) -> None:
     if is_main():
         for path in paths:
             typer.echo(path)
-
-
-def _run_folder(config: Path, out: Path | None) -> Path:
-    return out or Path("runs") / config.resolve().parent.name

@@ -26,9 +26,11 @@ from hvqbench.vq.base import entries
 from hvqbench.vq.distance import nearest, squared_distances
 from hvqbench.vq.inspect import grid_counts
 from hvqbench.vq.loading import load_tokenizer
+from hvqbench.vq.models.base import check_tokenizer
 from hvqbench.vq.models.static import save_counts
 from hvqbench.vq.models.transformer import Transformer
 from hvqbench.vq.painted import Descent, PainterTokenizer
+from hvqbench.vq.weights import sha256
 
 HELD_OUT = 64
 HELD_CROPS = 8
@@ -129,11 +131,10 @@ class _Trainer:
         self.settings, self.run, self.photos, self.device = settings, run, photos, device
         tokenizer = load_tokenizer(settings.tokenizer, base)
         if not isinstance(tokenizer, PainterTokenizer):
-            raise HvqbenchError(f"{settings.tokenizer} is not a tokenizer around the painter; joint training needs one")
+            raise HvqbenchError(f"{settings.tokenizer} is not a tokenizer around the painter; name one")
         path = (base / settings.transformer).resolve()
         self.model, trained_for = Transformer.load(path)
-        if trained_for != tokenizer.digest:
-            raise HvqbenchError(f"{path} was trained for tokenizer {trained_for[:12]}, not {tokenizer.digest[:12]}")
+        check_tokenizer(path, trained_for, tokenizer)
         self.tokenizer = tokenizer
         state = run.restore()
         if state:
@@ -203,7 +204,7 @@ class _Trainer:
         """What it takes to make a codec; counts begin anew."""
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(folder / "tokenizer.safetensors")
-        digest = PainterTokenizer.load(folder / "tokenizer.safetensors").digest
+        digest = sha256(folder / "tokenizer.safetensors")
         self.model.save(folder / "transformer.safetensors", digest)
         save_counts(folder / "frequencies.safetensors", self.counts, digest)
         for row in self.counts:

@@ -12,8 +12,6 @@ the finest grid:
     mean absolute error of what is painted against the image.
 ``perceptual``
     LPIPS on AlexNet of what is painted, as a map. It descends what many judge by: judge by other metrics too.
-
-docs/hvq-cgic.md says which of them tells best where LPIPS falls.
 """
 
 from __future__ import annotations

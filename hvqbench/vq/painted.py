@@ -7,7 +7,6 @@ arXiv 1711.00937). The decoder paints the image from those entries alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from hvqbench.vq.base import BaseTokenizer, entries, grid_specs
 from hvqbench.vq.bottleneck import Bottleneck, BottleneckConfig
 from hvqbench.vq.distance import nearest
 from hvqbench.vq.painter import FACTOR, PainterDecoder, PainterEncoder
-from hvqbench.vq.weights import eight_bit, full_precision, load_weights, save_weights
+from hvqbench.vq.weights import eight_bit, full_precision, load_weights, save_weights, sha256
 
 
 class PainterTokenizer(BaseTokenizer):
@@ -100,7 +99,7 @@ class PainterTokenizer(BaseTokenizer):
         values = json.loads(metadata["painter"])
         tokenizer = cls(BottleneckConfig(**values | {"grids": tuple(values["grids"])}))
         tokenizer.load_state_dict(full_precision(tensors))
-        tokenizer.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        tokenizer.digest = sha256(path)
         return tokenizer.eval()
 
 
