@@ -76,8 +76,8 @@ def test_a_cold_relaxation_is_the_rate_itself(start: Path) -> None:
 def test_bits_fall_along_the_ladder_and_a_run_goes_on(start: Path, photos: Path, tmp_path: Path) -> None:
     config = tmp_path / "train.toml"
     config.write_text(
-        f'tokenizer = "{start}"\ntransformer = "{start}/transformer.safetensors"\nlambdas = [0.0, 150.0]\nsteps = 12\n'
-        "batch = 2\ncrop = 64\nlearning_rate = 2e-3\ntransformer_learning_rate = 1e-3\nwarmup = 2\nlog_every = 3\n"
+        f'tokenizer = "{start}"\ntransformer = "{start}/transformer.safetensors"\nlambdas = [0.0, 150.0]\nsteps = 24\n'
+        "batch = 2\ncrop = 64\nlearning_rate = 2e-3\ntransformer_learning_rate = 1e-3\nwarmup = 2\nlog_every = 6\n"
         "perceptual = []\n"
     )
     folders = train_joint(config, [photos], tmp_path / "run")
