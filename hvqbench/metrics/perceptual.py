@@ -1,4 +1,4 @@
-"""LPIPS on a chosen backbone as a loss: what tokenizers are trained on, and what a search at encode time descends.
+"""LPIPS on a chosen backbone, or DISTS, as a loss: what tokenizers are trained on, and what a search descends.
 
 Choose backbones with the judges in mind, and more than one: a model learns the pattern that its only one does not see.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from hvqbench.errors import HvqbenchError
-from hvqbench.metrics.networks import import_torchvision, lpips_network
+from hvqbench.metrics.dists import STABILITY
+from hvqbench.metrics.networks import dists_network, import_torchvision, lpips_network
 
 
 class PerceptualLoss(nn.Module):
-    """LPIPS v0.1 (arXiv 1801.03924) through the package ``lpips``, differentiable in its first argument.
+    """LPIPS v0.1 (arXiv 1801.03924) or DISTS (arXiv 2004.07728), differentiable in its first argument.
 
     Parameters
     ----------
     net
-        ``vgg``, ``alex`` or ``squeeze``.
+        LPIPS' ``vgg``, ``alex`` or ``squeeze``, or ``dists``.
     crops
         How many crops of a batch are compared; 0 for all of them.
     window
@@ -33,19 +35,47 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, net: str, crops: int = 0, window: int = 0) -> None:
         super().__init__()
+        self.name = net if net == "dists" else f"lpips-{net}"
         self.crops, self.window = crops, window
-        self.lpips = _squeeze_network() if net == "squeeze" else lpips_network(net)  # type: ignore[arg-type]
+        self.network = _NETWORKS[net]()
         self.to(memory_format=torch.channels_last)
 
     def forward(self, output: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
-        """Mean LPIPS of B×3×H×W in [-1, 1] against *target*."""
+        """Mean distance of B×3×H×W in [-1, 1] to *target*."""
         if self.crops:
             output, target = output[: self.crops], target[: self.crops]
         if self.window:
             top, left = (rng.integers(0, max(1, side - self.window + 1)) for side in output.shape[-2:])
             rows, columns = slice(top, top + self.window), slice(left, left + self.window)
             output, target = output[..., rows, columns], target[..., rows, columns]
-        return self.lpips(output, target).mean()
+        return self.network(output, target).mean()
+
+
+class _DISTS(nn.Module):
+    """DISTS of a batch, with sums in single precision whatever its convolutions run in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = dists_network()
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """B×3×H×W in [-1, 1] twice to B distances (equations 5 to 7)."""
+        network = self.network
+        alpha, beta = network.alpha, network.beta
+        total = alpha.sum() + beta.sum()
+        weights = ((weight / total).split(network.chns, dim=1) for weight in (alpha, beta))
+        with torch.no_grad():
+            theirs = network.forward_once((target.float() + 1) / 2)
+        distances = []
+        for x, y, a, b in zip(network.forward_once((output.float() + 1) / 2), theirs, *weights, strict=True):
+            x, y = x.float(), y.float()
+            x_mean, y_mean = x.mean((2, 3), keepdim=True), y.mean((2, 3), keepdim=True)
+            x, y = x - x_mean, y - y_mean
+            x_var, y_var = x.square().mean((2, 3), keepdim=True), y.square().mean((2, 3), keepdim=True)
+            texture = (x_mean - y_mean) ** 2 / (x_mean**2 + y_mean**2 + STABILITY)
+            structure = (x - y).square().mean((2, 3), keepdim=True) / (x_var + y_var + STABILITY)
+            distances.append((a * texture + b * structure).sum((1, 2, 3)))
+        return torch.stack(distances).sum(0)
 
 
 def _squeeze_network() -> nn.Module:
@@ -78,3 +108,11 @@ def _squeeze_features() -> dict[str, Tensor]:
             f"SqueezeNet 1.1 cannot be downloaded ({error}): put {copy.name} into "
             "HVQBENCH_DATA/weights, or train on vgg"
         ) from None
+
+
+_NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
+    "vgg": lambda: lpips_network("vgg"),
+    "alex": lambda: lpips_network("alex"),
+    "squeeze": _squeeze_network,
+    "dists": _DISTS,
+}

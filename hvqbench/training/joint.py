@@ -187,7 +187,7 @@ class _Trainer:
             sent = relaxed(tokenizer, tokenizer.encode(image), settings.temperature, settings.relaxation)
             output = tokenizer.decoder(sent.latent).float()
             rate = bits_per_pixel(self.model, tokenizer, sent, settings.positions)
-            terms = {f"lpips-{term.lpips.pnet_type}": w * term(output, image, rng) for w, term in self.perceptual}
+            terms = {term.name: w * term(output, image, rng) for w, term in self.perceptual}
             terms |= {"l1": settings.l1 * (output - image).abs().mean()}
             terms |= {"commitment": settings.commitment * sent.commitment, "rate": weight * rate}
         for total, part in zip(self.counts, grid_counts(sent.maps, [len(row) for row in self.counts]), strict=True):

@@ -48,7 +48,7 @@ class PainterTraining:
     the steps from ``cool_from`` on. The painter's encoder learns from step ``learn_encoder_from`` on. With ``learn =
     "decoder"`` only that learns on which no index depends, so that index models stay good (``hvqbench train bind``).
 
-    ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS terms; ``commitment`` and ``latent``
+    ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS and DISTS terms; ``commitment`` and ``latent``
     are weights of the errors of the targets and of the painter's latent, ``adversarial`` is the PatchGAN's from step
     ``adversarial_from`` on. ``rate`` multiplies bits per pixel under hyperpriors that learn beside the tokenizer from
     step ``rate_from`` on, and go on from the file ``hyperprior`` where one is named: untaught, they only shrink the
@@ -290,7 +290,7 @@ class _Trainer:
             ramp = min(1.0, (step + 1 - settings.rate_from) / settings.rate_ramp)
             losses["rate"] = settings.rate * self.rate.bpp(part, present, settings.crop**2, settings.rate_mode, ramp)
         for weight, term in self.perceptual:
-            losses[f"lpips-{term.lpips.pnet_type}"] = weight * term(output, image, rng)
+            losses[term.name] = weight * term(output, image, rng)
         return losses, image, output
 
     def _present(self, batch: int, side: int) -> list[Tensor]:

@@ -183,7 +183,7 @@ class _Trainer:
             commitment = torch.stack([w * part.commitment for w, part in zip(shares, parts, strict=True)]).sum()
             losses = {"l1": settings.l1 * (output - image).abs().mean(), "commitment": settings.commitment * commitment}
             for weight, term in self.perceptual:
-                losses[f"lpips-{term.lpips.pnet_type}"] = weight * term(output, image, rng)
+                losses[term.name] = weight * term(output, image, rng)
             if settings.rate > 0 and step >= settings.rate_from and any(member.ready for member in self.family.members):
                 losses["rate"] = settings.rate * self._bpp(parts, step)
             if adversarial:

@@ -131,7 +131,7 @@ def _alexnet(device: str) -> Any:
     from hvqbench.metrics.perceptual import PerceptualLoss
 
     with torch.inference_mode(False):  # its weights are shared with those who learn through it
-        return PerceptualLoss("alex").to(device).lpips
+        return PerceptualLoss("alex").to(device).network
 
 
 def _layers(image: Tensor) -> list[Tensor]:
