@@ -48,14 +48,14 @@ class PainterTraining:
     the steps from ``cool_from`` on. The painter's encoder learns from step ``learn_encoder_from`` on. With ``learn =
     "decoder"`` only that learns on which no index depends, so that index models stay good (``hvqbench train bind``).
 
-    ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS and DISTS terms; ``commitment`` and ``latent``
-    are weights of the errors of the targets and of the painter's latent, ``adversarial`` is the PatchGAN's from step
-    ``adversarial_from`` on. ``rate`` multiplies bits per pixel under hyperpriors that learn beside the tokenizer from
-    step ``rate_from`` on, and go on from the file ``hyperprior`` where one is named: untaught, they only shrink the
-    latents. The gradient reaches the encoder as ``rate_mode`` says; over ``rate_ramp`` steps it and z's price rise from
-    nothing to full. ``whole`` is how often all grids are sent. ``average`` is the decay of the averaged weights. Every
-    ``check_every`` steps held-out photos are judged. ``minutes`` ends a run before its last step; the same command goes
-    on.
+    ``l1`` weighs the mean absolute error on [-1, 1]; ``perceptual`` lists LPIPS and DISTS terms; ``commitment`` and
+    ``latent`` are weights of the errors of the targets and of the painter's latent, ``adversarial`` the PatchGAN's from
+    step ``adversarial_from`` on. ``rate`` multiplies bits per pixel under hyperpriors that learn beside the tokenizer
+    from step ``rate_from`` on, and go on from the file ``hyperprior`` where one is named: untaught, they only shrink
+    the latents. The gradient reaches the encoder as ``rate_mode`` says; over ``rate_ramp`` steps it and z's price rise
+    from nothing to full. ``whole`` is how often all grids are sent. ``average`` is the decay of the averaged weights.
+    Every ``check_every`` steps held-out photos are judged. ``minutes`` ends a run before its last step; the same
+    command goes on.
     """
 
     bottleneck: dict[str, Any] = field(default_factory=dict)
