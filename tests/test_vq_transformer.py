@@ -252,6 +252,15 @@ def test_weights_of_keys_are_integers_with_exact_sums(keys: int) -> None:
     assert (found[likely] / expected[likely] - 1).abs().max() < 0.006  # twice 0.3 %
 
 
+def test_key_weights_are_the_integers_that_streams_were_made_with() -> None:
+    steps = torch.arange(2**15).view(-1, 1024)  # 2^-14 bit each: every fraction twice
+    steps[:, 0] = 0
+    exponent, fraction = (-steps >> 14) + 24 - (1024).bit_length(), -steps & 2**14 - 1
+    mantissa = (fraction << 9) + (11 * fraction * (fraction - 2**14) >> 10) + 2**23
+    expected = (mantissa.double() * torch.exp2((exponent - 23).double())).round()
+    assert torch.equal(key_weights(-512.0 * steps).double(), expected)
+
+
 @pytest.mark.parametrize("keys", [1, 2, 63, 1344, 8191])
 def test_attention_is_a_mean_of_values(keys: int) -> None:
     generator = torch.Generator().manual_seed(keys)

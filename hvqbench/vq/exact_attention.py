@@ -102,8 +102,10 @@ def key_weights(scores: Tensor) -> Tensor:
     power = 24 - scores.shape[-1].bit_length()  # of the largest weight
     top = scores.amax(-1, keepdim=True) - float((EXPONENT_OF_ONE + power) << MANTISSA_BITS)
     bits = scores.sub_(top).to(torch.int32)
-    fraction = bits.bitwise_right_shift(MANTISSA_BITS - 14).bitwise_and_(2**14 - 1)
-    bits += (fraction - 2**14).mul_(fraction).mul_(11).bitwise_right_shift_(10)  # 2^f = 1 + f - 11/32·f·(1 - f)
+    # 2^f = 1 + f - 11/32·f·(1 - f), by f = centred + 1/2: then f·(1 - f) is 1/4 - centred², one addcmul. Below 2^30.
+    centred = bits.bitwise_right_shift(MANTISSA_BITS - 14).bitwise_and_(2**14 - 1).sub_(2**13)
+    lowest = torch.tensor(-11 * 2**26, dtype=torch.int32)
+    bits += torch.addcmul(lowest, centred, centred, value=11).bitwise_right_shift_(10)
     return bits.view(torch.float32).round_()
 
 

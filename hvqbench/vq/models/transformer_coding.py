@@ -31,8 +31,8 @@ PART = 2**15
 """Positions, over all grids, of the windows that are coded together: part of the format."""
 KEPT = 2**16
 """Positions up to which keys and values stay from grid to grid (6 kB each, for the small model); else made again."""
-ROWS = 2**12
-"""Positions that go through the network together where all are known: bounds memory, and leaves no trace."""
+ROWS = 2**11
+"""Positions that go through the network together where all are known: few enough for caches, and without a trace."""
 AHEAD = 2**13
 """Positions of windows whose gradients are found together: bounds memory."""
 BLOCK = 2**19
