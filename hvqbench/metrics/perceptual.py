@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hvqbench.errors import HvqbenchError
+from hvqbench.errors import HvqbenchError, closest
 from hvqbench.metrics.dists import STABILITY
 from hvqbench.metrics.networks import dists_network, import_torchvision, lpips_network
 
@@ -37,6 +37,8 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.name = net if net == "dists" else f"lpips-{net}"
         self.crops, self.window = crops, window
+        if net not in _NETWORKS:
+            raise HvqbenchError(f"net = {net!r}: {closest(net, _NETWORKS)}known are {', '.join(_NETWORKS)}; correct it")
         self.network = _NETWORKS[net]()
         self.to(memory_format=torch.channels_last)
 
@@ -52,7 +54,10 @@ class PerceptualLoss(nn.Module):
 
 
 class _DISTS(nn.Module):
-    """DISTS of a batch, with sums in single precision whatever its convolutions run in."""
+    """DISTS of a batch, with sums in single precision whatever its convolutions run in.
+
+    The package's own ``forward`` takes covariances as differences of means, which cancel in bfloat16.
+    """
 
     def __init__(self) -> None:
         super().__init__()

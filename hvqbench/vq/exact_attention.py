@@ -104,7 +104,7 @@ def key_weights(scores: Tensor) -> Tensor:
     bits = scores.sub_(top).to(torch.int32)
     # 2^f = 1 + f - 11/32·f·(1 - f), by f = centred + 1/2: then f·(1 - f) is 1/4 - centred², one addcmul. Below 2^30.
     centred = bits.bitwise_right_shift(MANTISSA_BITS - 14).bitwise_and_(2**14 - 1).sub_(2**13)
-    lowest = torch.tensor(-11 * 2**26, dtype=torch.int32)
+    lowest = bits.new_tensor(-11 * 2**26)
     bits += torch.addcmul(lowest, centred, centred, value=11).bitwise_right_shift_(10)
     return bits.view(torch.float32).round_()
 
